@@ -1,0 +1,1 @@
+"""What people start: the `enhance` and `truenet` commands."""

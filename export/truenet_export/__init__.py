@@ -1,0 +1,1 @@
+"""From trained weights to the one ONNX file that runs everywhere."""

@@ -1,0 +1,1 @@
+"""Partial gradients for any PyTorch model."""
