@@ -23,14 +23,14 @@ def phase_aware_mask(
     """Complex mask of the source k.
 
     Args:
-        logits: (5, ...) the network's outputs z_k, z_¬k, ψ_β, q_0, q_1, in float32 or float64.
+        logits: (..., 5) the network's outputs z_k, z_¬k, ψ_β, q_0, q_1, in float32 or float64.
         sign: "continuous" ξ = tanh((q_0 − q_1)/2) in (−1, 1); "gumbel" ξ = ±1 with straight-through gradient.
         draw: sample the Gumbel noise (training); without it the larger of q_0, q_1 decides.
 
     Returns:
         real and imaginary part, each (...).
     """
-    z_source, z_rest, beta_logit, q_plus, q_minus = logits.unbind(0)
+    z_source, z_rest, beta_logit, q_plus, q_minus = logits.unbind(-1)
     difference = torch.tanh((z_source - z_rest) / 2)
     beta = 1 + torch.nn.functional.softplus(beta_logit)
     beta = torch.minimum(beta, 1 / difference.abs().clamp(min=1e-6))

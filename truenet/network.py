@@ -28,16 +28,20 @@ class FrequencyConv(nn.Conv2d):
         depthwise = self.groups == self.in_channels == self.out_channels
         if self.stride[1] != 2 or not depthwise or torch.compiler.is_exporting():
             return super().forward(x)
-        even, odd = x.unflatten(3, (-1, 2)).unbind(4)
-        return self._phase(even, 0, None) + self._phase(odd, 1, self.bias)
+        # Even and odd samples become channels (free in channels-last order) with every second tap each.
+        pairs = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).flatten(3).permute(0, 3, 1, 2)
+        both = F.conv2d(pairs, self._phase_taps(), padding=(0, 1), groups=2 * self.groups)
+        assert self.bias is not None
+        even, odd = both.chunk(2, dim=1)
+        return even + odd + self.bias[:, None, None]
 
-    def _phase(self, x: Tensor, phase: int, bias: Tensor | None) -> Tensor:
-        """The part of a stride-2 convolution that the even (0) or odd (1) samples meet: every second tap."""
-        padding = self.kernel_size[1] // 2
-        taps = self.weight[..., (phase + padding) % 2 :: 2]
-        left = (padding + phase) // 2
-        padded = F.pad(x, (left, taps.shape[3] - 1 - left))
-        return F.conv2d(padded, taps, bias, groups=self.groups)
+    def _phase_taps(self) -> Tensor:
+        """(2 · channels, 1, 1, 3): what even, then odd samples of the neighbours i − 1, i, i + 1 are multiplied with."""
+        kernel = self.kernel_size[1]
+        taps = [[kernel // 2 + phase + 2 * shift for shift in (-1, 0, 1)] for phase in (0, 1)]
+        padded = F.pad(self.weight, (0, 1))  # the column of zeros stands for taps that do not exist
+        columns = [tap if 0 <= tap < kernel else kernel for both in taps for tap in both]
+        return torch.cat(padded[..., columns].chunk(2, dim=3))
 
 
 class FrequencyTransposedConv(nn.ConvTranspose2d):
@@ -56,15 +60,12 @@ class FrequencyTransposedConv(nn.ConvTranspose2d):
         weight = self.weight.transpose(0, 1)
         if stride == 1:
             return F.conv2d(x, weight.flip(3), self.bias, padding=(0, kernel // 2))
-        # Output 2m takes the taps of one parity from inputs m + 1, m, m − 1; output 2m + 1 those of the other.
-        padding = kernel // 2
-        phases = []
-        for phase in (0, 1):
-            taps = [phase + padding + 2 * shift for shift in (-1, 0, 1)]  # from input m + 1, m, m − 1
-            columns = [weight[..., tap] if 0 <= tap < kernel else torch.zeros_like(weight[..., 0]) for tap in taps]
-            phases.append(torch.stack(columns[::-1], dim=3))
+        # Output 2m takes the taps of one parity from inputs m − 1, m, m + 1; output 2m + 1 those of the other.
+        taps = [[kernel // 2 + phase - 2 * shift for shift in (-1, 0, 1)] for phase in (0, 1)]
+        columns = [tap if 0 <= tap < kernel else kernel for both in taps for tap in both]
+        phases = torch.cat(F.pad(weight, (0, 1))[..., columns].chunk(2, dim=3))
         assert self.bias is not None
-        both = F.conv2d(x, torch.cat(phases), self.bias.repeat(2), padding=(0, 1))
+        both = F.conv2d(x, phases, self.bias.repeat(2), padding=(0, 1))
         interleaved = both.permute(0, 2, 3, 1).unflatten(3, (2, -1)).flatten(2, 3)
         return interleaved.permute(0, 3, 1, 2)
 
@@ -114,9 +115,9 @@ class FrequencyGRU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""
-        frames = x.shape[2]
+        batch, _, frames, bins = x.shape
         rows, _ = self.gru(x.permute(0, 2, 3, 1).flatten(0, 1))  # (batch · frames, bins, 2 · units)
-        x = rows.unflatten(0, (-1, frames)).permute(0, 3, 1, 2)
+        x = rows.reshape(batch, frames, bins, 2 * self.gru.hidden_size).permute(0, 3, 1, 2)
         return F.relu(self.pointwise_norm(self.pointwise(x)))
 
 
@@ -131,13 +132,13 @@ class TimeGRU(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, inputs, frames, bins) and hidden (batch, bins, units) to (batch, outputs, frames, bins), next hidden."""
-        bins = x.shape[3]
+        batch, _, frames, bins = x.shape
         rows, following = self.gru(
             x.permute(0, 3, 2, 1).flatten(0, 1), hidden.flatten(0, 1).unsqueeze(0)
         )  # (batch · bins, frames, units)
-        x = rows.unflatten(0, (-1, bins)).permute(0, 3, 2, 1)
+        x = rows.reshape(batch, bins, frames, self.gru.hidden_size).permute(0, 3, 2, 1)
         x = F.relu(self.pointwise_norm(self.pointwise(x)))
-        return x, following.squeeze(0).unflatten(0, (-1, bins))
+        return x, following.reshape(batch, bins, self.gru.hidden_size)
 
 
 class TRUNet(nn.Module):

@@ -33,6 +33,7 @@ class StreamingTRUNet(nn.Module):
     def __init__(self, config: TRUNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.mixed_precision = False  # training: the network alone runs in bfloat16
         self.stft = STFT(config.window_samples, config.hop_samples)
         self.features = Features(config)
         self.network = TRUNet(config, self.features.channels)
@@ -118,14 +119,20 @@ class StreamingTRUNet(nn.Module):
             real[..., 1:], imaginary[..., 1:], pieces[2], pieces[3]
         )
         hidden = pieces[4].unflatten(1, (-1, self.config.time_gru_units))
-        logits, hidden = self.network(features, hidden)
+        logits, hidden = self._logits(features, hidden)
         pieces[4] = hidden.flatten(1)
-        logits = logits.to(real.dtype).transpose(0, 1)
+        logits = logits.to(real.dtype).permute(0, 2, 3, 1)
         sources = [
             phase_aware_mask(source, self.config.sign, draw=self.training)
-            for source in logits.split(CHANNELS_PER_MASK)
+            for source in logits.split(CHANNELS_PER_MASK, dim=3)
         ]
         return Masks(*sources[0], *sources[-1]), (real, imaginary), pieces
+
+    def _logits(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.mixed_precision:
+            return self.network(features, hidden)  # type: ignore[no-any-return]
+        with torch.autocast(features.device.type, torch.bfloat16):
+            return self.network(features, hidden)  # type: ignore[no-any-return]
 
     def _render(
         self, real: Tensor, imaginary: Tensor, spectrum: tuple[Tensor, Tensor], overlap: Tensor
