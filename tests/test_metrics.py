@@ -57,6 +57,18 @@ def test_si_sdr_is_the_snr_of_independent_noise(snr_db: float) -> None:
     assert metrics.si_sdr_db(clean, noisy(clean, snr_db)) == pytest.approx(snr_db, abs=0.2)
 
 
+@pytest.mark.parametrize("gain", [1, -0.3, 7])
+def test_si_sdr_of_a_scaled_copy_is_infinite(gain: float) -> None:
+    assert metrics.si_sdr_db(made_speech(), gain * made_speech()) == np.inf
+
+
+def test_si_sdr_of_what_holds_nothing_of_the_voice_is_very_low() -> None:
+    time_s = np.arange(16_000) / 16_000
+    assert (
+        metrics.si_sdr_db(np.sin(2 * np.pi * 50 * time_s), np.sin(2 * np.pi * 60 * time_s)) < -100
+    )
+
+
 @pytest.mark.parametrize(("gain", "offset"), [(1e-3, 0), (-1, 0), (1, 0.3), (20, -0.1)])
 def test_si_sdr_ignores_gain_sign_and_offset(gain: float, offset: float) -> None:
     clean = made_speech()

@@ -11,6 +11,7 @@ without them these metrics raise ImportError.
 
 import functools
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,7 @@ _LONGEST_PESQ_SAMPLES = 20 * SAMPLE_RATE_HZ
 Samples = npt.NDArray[np.floating[Any]]
 Metric = Callable[[Samples, Samples], float]
 
+_EQUAL = 1e-24  # what float64 leaves of equal signals; float32 files differ by more, or not at all
 _SILENCE_RMS = 1e-6  # −120 dBFS, below the last bit of a 16-bit file
 
 
@@ -144,14 +146,16 @@ def _stoi(clean: Samples, estimate: Samples, extended: bool) -> float:
 def si_sdr_db(clean: Samples, estimate: Samples) -> float:
     """Scale-invariant signal to distortion ratio in dB ("SDR: half-baked or well done?", 2019).
 
-    The mean of both signals is removed first. Above 300 where the estimate is the clean voice times
-    a factor: infinite but for rounding.
+    The mean of both signals is removed first. Infinite where the estimate is the clean voice times
+    a factor.
     """
     clean, estimate = clean - clean.mean(), estimate - estimate.mean()
     target = clean * (estimate @ clean) / (clean @ clean)
     distortion = estimate - target
+    if distortion @ distortion < _EQUAL * (target @ target):
+        return math.inf
     with np.errstate(divide="ignore"):
-        return float(10 * np.log10(np.divide(target @ target, distortion @ distortion)))
+        return float(10 * np.log10((target @ target) / (distortion @ distortion)))
 
 
 @metric
