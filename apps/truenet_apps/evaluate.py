@@ -59,10 +59,8 @@ def evaluate(
     rows = _with_progress(evaluation.evaluate(pairs, enhance, names, jobs), len(pairs))
     report = evaluation.report(rows, names)
     settings = {"clean": clean, "noisy": noisy, "enhanced": enhanced, "model": model}
-    faders_db = {"voice_db": voice, "room_db": room, "noise_db": noise}
-    report["settings"] = {
-        name: str(value) for name, value in (settings | faders_db).items() if value is not None
-    }
+    settings_db = {"voice_db": voice, "room_db": room, "noise_db": noise}
+    report["settings"] = {name: str(value) for name, value in (settings | settings_db).items()}
     if json_file:
         _write_json(report, json_file)
     _print_report(report, to_stderr=json_file == Path("-"))
