@@ -131,13 +131,16 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     assert "Usage:" in done.stdout
 
 
-def test_real_pairs_score_as_expected(shared_data: Path, tmp_path: Path) -> None:
-    mix, file = shared_data / "valid" / "mix", tmp_path / "report.json"
-    pair = [str(mix / "clean"), str(mix / "noisy")]
-    arguments = ["evaluate", *pair, "--enhanced", pair[0], "--limit", "4", "--json", str(file)]
+def test_the_samples_score_as_recordings_do(tmp_path: Path) -> None:
+    samples, file = Path(__file__).parents[1] / "samples", tmp_path / "report.json"
+    pair = [str(samples / "clean"), str(samples)]
+    arguments = ["evaluate", *pair, "--enhanced", pair[0], "--json", str(file)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    everything = json.loads(file.read_text())["groups"][0]["scores"]
-    assert everything["pesq_wb"]["enhanced"] == pytest.approx(4.644, abs=1e-3)
-    assert 1 < everything["pesq_wb"]["noisy"] < 2
-    assert everything["covl"]["enhanced"] == 5
+    report = json.loads(file.read_text())
+    assert [row["name"] for row in report["files"]] == ["cafe", "machine", "quiet", "room"]
+    scores = report["groups"][0]["scores"]
+    assert scores["pesq_wb"]["enhanced"] == pytest.approx(4.644, abs=1e-3)
+    assert 1.0 < scores["pesq_wb"]["noisy"] < 1.5
+    assert 0.7 < scores["stoi"]["noisy"] < 0.9
+    assert scores["covl"]["enhanced"] == 5
