@@ -1,0 +1,310 @@
+"""A training run: a folder with its config, commit, metrics and checkpoints, that can be stopped and resumed.
+
+Batches depend on (seed, rank, step) alone, and a checkpoint holds everything else, so that a resumed run equals one
+that was never stopped, bit for bit on a CPU with the same number of threads.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from truenet.config import TrainingConfig, from_dict, to_dict
+from truenet.losses import Loss, part_losses
+from truenet.mixing import Mixer, MixtureBatches
+from truenet.streaming import StreamingTRUNet
+from truenet.validation import validate
+from truenet.weights import load_weights, save_weights
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+BEST_WEIGHTS = "best.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run tells after a step; `validation` is empty except where the step was validated."""
+
+    step: int
+    steps: int
+    loss: float
+    terms: dict[str, float]
+    learning_rate: float
+    gradient_norm: float
+    times_real_time: float
+    waiting_share: float
+    seconds_left: float
+    validation: dict[str, float]
+
+
+class TrainingStep(nn.Module):
+    """Mixtures to their loss: the module that is replicated over processes."""
+
+    def __init__(self, model: StreamingTRUNet, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    def forward(self, mixture: Tensor, parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """mixture (batch, samples), parts (3, batch, samples) to the total loss and its terms."""
+        latency = self.model.config.latency_samples
+        estimates, _ = self.model.parts(
+            nn.functional.pad(mixture, (0, latency)), self.model.initial_state(mixture.shape[0])
+        )
+        return part_losses(estimates[..., latency:], parts, mixture, self.config.loss)
+
+
+class Run:
+    """One process of a training run.
+
+    Args:
+        config: the whole run.
+        folder: where everything is kept.
+        mixer: draws the batches.
+
+    Raises:
+        ValueError: the folder holds a run of another config.
+    """
+
+    def __init__(self, config: TrainingConfig, folder: Path, mixer: Mixer) -> None:
+        self.config, self.folder, self.mixer = config, folder, mixer
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.device = torch.device("cuda", self.rank) if torch.cuda.is_available() else torch.device("cpu")
+        torch.manual_seed(config.seed)
+        self.model, self.hours_before = _initial_model(config)
+        self.model.to(self.device, memory_format=torch.channels_last).train()
+        self.model.mixed_precision = config.mixed_precision
+        self.average, _ = _initial_model(config)
+        self.average.to(self.device).requires_grad_(False).eval()
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step, self.best = 0, float("-inf")
+        torch.manual_seed(config.seed + 1_000_003 * self.rank)
+        self._open_folder()
+
+    def _open_folder(self) -> None:
+        checkpoint = self.folder / CHECKPOINT
+        stored = self.folder / "config.json"
+        if stored.exists():
+            _require_same_config(json.loads(stored.read_text(encoding="utf-8")), self.config, self.folder)
+        if self.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stored.write_text(json.dumps(to_dict(self.config), indent=2) + "\n", encoding="utf-8")
+            (self.folder / "commit.txt").write_text(_commit() + "\n", encoding="utf-8")
+        if self.world > 1:
+            dist.barrier()
+        if checkpoint.exists():
+            self._restore(torch.load(checkpoint, map_location=self.device, weights_only=True))
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.best = saved["step"], saved["best"]
+        torch.set_rng_state(saved["random"][self.rank].cpu())
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights, each in place of the last only once complete."""
+        random = [torch.get_rng_state()]
+        if self.world > 1:
+            gathered: list[Tensor | None] = [None] * self.world
+            dist.all_gather_object(gathered, random[0])
+            random = [state for state in gathered if state is not None]
+        if self.rank:
+            return
+        temporary = self.folder / (CHECKPOINT + ".part")
+        saved = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+            "random": random,
+        }
+        torch.save(saved, temporary)
+        os.replace(temporary, self.folder / CHECKPOINT)
+        save_weights(self.average, self.folder / WEIGHTS, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        config = self.config
+        seconds = self.step * self.world * config.batch_crops * config.mixing.crop_samples
+        hours = self.hours_before + seconds / config.model.sample_rate_hz / 3600
+        return {"hours_seen": f"{hours:.2f}", "commit": _commit(), "seed": str(config.seed)}
+
+    def train(
+        self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Train to the last step, or until `stopped()`; either way the run is saved."""
+        module: nn.Module = TrainingStep(self.model, self.config)
+        if self.world > 1:
+            module = DistributedDataParallel(module)
+        with ExitStack() as stack:
+            log = stack.enter_context(_Log(self.folder, self.step)) if self.rank == 0 else None
+            for progress in self._steps(module):
+                if log:
+                    log.write(progress)
+                report(progress)
+                if stopped():
+                    break
+        self.save()
+
+    def _steps(self, module: nn.Module) -> Iterator[Progress]:
+        config = self.config
+        first, started, waited = self.step, time.perf_counter(), 0.0
+        batches = iter(self._batches())
+        seconds_a_step = config.batch_crops * config.mixing.crop_samples / config.model.sample_rate_hz
+        while self.step < config.steps:
+            asked = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - asked
+            parts = torch.stack([batch.voice, batch.room, batch.noise]).to(self.device, non_blocking=True)
+            rate = learning_rate(config, self.step)
+            loss, norm = self._update(module, batch.mixture.to(self.device, non_blocking=True), parts, rate)
+            self.step += 1
+            validation: dict[str, float] = {}
+            if self.step % config.validation_steps == 0 or self.step == config.steps:
+                validation = self._validate()
+            if self.step % config.checkpoint_steps == 0:
+                self.save()
+            elapsed = time.perf_counter() - started
+            done = self.step - first
+            yield Progress(
+                step=self.step,
+                steps=config.steps,
+                loss=loss.total.item(),
+                terms={name: value.item() for name, value in loss.terms.items()},
+                learning_rate=rate,
+                gradient_norm=norm,
+                times_real_time=done * seconds_a_step * self.world / elapsed,
+                waiting_share=waited / elapsed,
+                seconds_left=(config.steps - self.step) * elapsed / done,
+                validation=validation,
+            )
+
+    def _batches(self) -> DataLoader[Any]:
+        config = self.config
+        return DataLoader(
+            MixtureBatches(self.mixer, config.batch_crops, self.rank),
+            batch_size=None,
+            sampler=range(self.step, config.steps),
+            num_workers=config.workers,
+            prefetch_factor=4 if config.workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _update(self, module: nn.Module, mixture: Tensor, parts: Tensor, rate: float) -> tuple[Loss, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss = Loss(*module(mixture, parts))
+        loss.total.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm).item()
+        if norm == norm and norm != float("inf"):
+            self.optimizer.step()
+        self._average()
+        return loss, norm
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the model; a short memory at first, and batch-norm statistics too."""
+        keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        ours, theirs = self.average.state_dict(), self.model.state_dict()
+        names = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - keep)
+
+    def _validate(self) -> dict[str, float]:
+        if not self.config.validation or self.rank:
+            return {}
+        scores = validate(self.average, Path(self.config.validation))
+        if scores["pesq_wb"] > self.best:
+            self.best = scores["pesq_wb"]
+            facts = {name: f"{value:.4f}" for name, value in scores.items()}
+            save_weights(self.average, self.folder / BEST_WEIGHTS, {**self._facts(), **facts})
+        return scores
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up, constant, then linear decay to zero over the last `decay_steps`."""
+    warm = (step + 1) / max(1, config.warmup_steps)
+    left = (config.steps - step) / max(1, config.decay_steps)
+    return config.learning_rate * min(1.0, warm, left)
+
+
+def _initial_model(config: TrainingConfig) -> tuple[StreamingTRUNet, float]:
+    if not config.initial_weights:
+        return StreamingTRUNet(config.model), 0.0
+    model, facts = load_weights(Path(config.initial_weights))
+    if model.config != config.model:
+        raise ValueError(f"initial_weights {config.initial_weights} belong to another model config")
+    return model, float(facts.get("hours_seen", "0"))
+
+
+def _require_same_config(stored: dict[str, Any], config: TrainingConfig, folder: Path) -> None:
+    if from_dict(TrainingConfig, stored, str(folder / "config.json")) == config:
+        return
+    given = to_dict(config)
+    changed = [key for key in given if stored.get(key) != given[key]]
+    raise ValueError(
+        f"{folder} holds a run with another config (it differs in: {', '.join(changed)}); "
+        "give a new folder, or initial_weights to go on from its weights"
+    )
+
+
+def _commit() -> str:
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class _Log:
+    """metrics.csv and TensorBoard; a resumed run drops the rows after its checkpoint."""
+
+    COLUMNS = (
+        "step", "loss", "learning_rate", "gradient_norm", "times_real_time", "waiting_share", "terms", "validation",
+    )  # fmt: skip
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / "metrics.csv"
+        rows: list[dict[str, str]] = []
+        if step and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self.file = self.path.open("w", newline="", encoding="utf-8")
+        self.csv = csv.DictWriter(self.file, self.COLUMNS)
+        self.csv.writeheader()
+        self.csv.writerows(rows)
+        self.board = SummaryWriter(str(folder), purge_step=step)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.board.close()  # type: ignore[no-untyped-call]
+
+    def write(self, progress: Progress) -> None:
+        values = {name: getattr(progress, name) for name in self.COLUMNS[:6]}
+        nested = {name: json.dumps(getattr(progress, name)) for name in self.COLUMNS[6:]}
+        self.csv.writerow({**values, **nested})
+        self.file.flush()
+        for name, value in {**values, **progress.terms, **progress.validation}.items():
+            if name != "step":
+                self.board.add_scalar(name, value, progress.step)  # type: ignore[no-untyped-call]
