@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from truenet_apps.evaluate import evaluate
+from truenet_apps.train import train
 
 
 class OneLineErrors(TyperGroup):
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Speech enhancement that fits on the edge.",
 )
-app.callback()(lambda: None)  # a group even while it has one command
+app.command()(train)
 app.command()(evaluate)
 
 
