@@ -18,7 +18,9 @@ def colored(generator: Generator, samples: int) -> Float32:
 def modulated(generator: Generator, samples: int) -> Float32:
     """Coloured noise that swells and fades by up to 20 dB, as passing cars and surf do."""
     noise = _shaped(generator, samples, generator.uniform(-9.0, 0.0))
-    return noise * _slow_gain(generator, samples, depth_db=20.0, points_per_s=generator.uniform(0.5, 6.0))
+    return noise * _slow_gain(
+        generator, samples, depth_db=20.0, points_per_s=generator.uniform(0.5, 6.0)
+    )
 
 
 def hum(generator: Generator, samples: int) -> Float32:
@@ -50,7 +52,9 @@ def clicks(generator: Generator, samples: int) -> Float32:
 def wind(generator: Generator, samples: int) -> Float32:
     """Low rumble in gusts, as on an unprotected microphone."""
     rumble = _shaped(generator, samples, generator.uniform(-24.0, -14.0))
-    return rumble * _slow_gain(generator, samples, depth_db=25.0, points_per_s=generator.uniform(1.0, 8.0))
+    return rumble * _slow_gain(
+        generator, samples, depth_db=25.0, points_per_s=generator.uniform(1.0, 8.0)
+    )
 
 
 KINDS: tuple[Callable[[Generator, int], Float32], ...] = (colored, modulated, hum, clicks, wind)
@@ -69,5 +73,7 @@ def _shaped(generator: Generator, samples: int, slope_db_per_octave: float) -> F
 def _slow_gain(generator: Generator, samples: int, depth_db: float, points_per_s: float) -> Float32:
     points = generator.uniform(-depth_db, 0.0, int(points_per_s * samples / SAMPLE_RATE_HZ) + 2)
     places = np.linspace(0, len(points) - 1, samples, dtype=np.float32)
-    gain: Float32 = (10 ** (np.interp(places, np.arange(len(points)), points) / 20)).astype(np.float32)
+    gain: Float32 = (10 ** (np.interp(places, np.arange(len(points)), points) / 20)).astype(
+        np.float32
+    )
     return gain

@@ -1,8 +1,9 @@
 """Training mixtures on the fly: speech, rooms and noise, with all three parts known.
 
 A batch is a function of (seed, rank, step) alone, so that a resumed run sees what an uninterrupted one would.
-Convention (that of the validation set): SNR is the level of the active frames of the speech, after the room, against the
-RMS of the noise. Filters and levels act on all parts alike, so that mixture = voice + room + noise holds throughout.
+Convention (that of the validation set): SNR is the level of the active frames of the speech, after the
+room, against the RMS of the noise. Filters and levels act on all parts alike, so that
+mixture = voice + room + noise holds throughout.
 """
 
 from dataclasses import dataclass
@@ -69,8 +70,16 @@ class Mixer:
     def __init__(
         self, config: MixingConfig, speech: Recordings, noise: Recordings, rooms: Rooms, seed: int
     ) -> None:
-        self.config, self.speech, self.noise, self.rooms, self.seed = config, speech, noise, rooms, seed
-        self.transform_samples = int(next_fast_len(config.crop_samples + LONGEST_SAMPLES, real=True))
+        self.config, self.speech, self.noise, self.rooms, self.seed = (
+            config,
+            speech,
+            noise,
+            rooms,
+            seed,
+        )
+        self.transform_samples = int(
+            next_fast_len(config.crop_samples + LONGEST_SAMPLES, real=True)
+        )
         frequency = torch.fft.rfftfreq(self.transform_samples, 1 / SAMPLE_RATE_HZ)
         self.octaves = torch.log2(frequency.clamp(min=20.0)).numpy()
 
@@ -97,8 +106,12 @@ class Mixer:
         return _Plan(
             speech=np.zeros(samples, np.float32) if speechless else self._speech(generator),
             noise=np.zeros(samples, np.float32) if noiseless else self._noise(generator),
-            room=int(generator.integers(len(self.rooms))) if reverberant and not speechless else None,
-            noise_room=int(generator.integers(len(self.rooms))) if reverberant and chance(0.5) else None,
+            room=int(generator.integers(len(self.rooms)))
+            if reverberant and not speechless
+            else None,
+            noise_room=int(generator.integers(len(self.rooms)))
+            if reverberant and chance(0.5)
+            else None,
             speech_curve_db=self._curve(generator, 4.0) if chance(colored) else None,
             noise_curve_db=self._curve(generator, 8.0) if chance(colored) else None,
             microphone_curve_db=self._microphone(generator),
@@ -123,7 +136,9 @@ class Mixer:
                 utterance = utterance[begin : begin + longest]
             gain = 10 ** (generator.uniform(-3.0, 3.0) / 20) / _active_rms(utterance)
             _add(line, utterance * np.float32(gain), max(place, 0))
-            place = max(place, 0) + len(utterance) + int(generator.uniform(0.02, 0.6) * SAMPLE_RATE_HZ)
+            place = (
+                max(place, 0) + len(utterance) + int(generator.uniform(0.02, 0.6) * SAMPLE_RATE_HZ)
+            )
         return _at_speed(line, twentieths)[: self.config.crop_samples]
 
     def _noise(self, generator: Generator) -> Float32:
@@ -136,7 +151,9 @@ class Mixer:
         samples = self.config.crop_samples
         if generator.uniform() < self.config.made_noise_probability:
             kind = int(generator.integers(len(KINDS) + 1))
-            noise = self._babble(generator) if kind == len(KINDS) else KINDS[kind](generator, samples)
+            noise = (
+                self._babble(generator) if kind == len(KINDS) else KINDS[kind](generator, samples)
+            )
         else:
             noise = self._recorded_noise(generator)
         return noise / np.float32(np.sqrt(np.mean(noise**2)) + 1e-9)
@@ -290,7 +307,9 @@ def _add(line: Float32, piece: Float32, place: int) -> None:
 def _at_speed(line: Float32, twentieths: int) -> Float32:
     if twentieths == 20:
         return line
-    faster = audio_functional.resample(torch.from_numpy(line), twentieths, 20, lowpass_filter_width=12)
+    faster = audio_functional.resample(
+        torch.from_numpy(line), twentieths, 20, lowpass_filter_width=12
+    )
     return faster.numpy()
 
 

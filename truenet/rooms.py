@@ -66,7 +66,7 @@ def simulate_rooms(count: int, seed: int) -> list[Float32]:
     import pyroomacoustics
 
     generator = np.random.default_rng(seed)
-    responses = []
+    responses: list[Float32] = []
     while len(responses) < count:
         size = generator.uniform((3.0, 3.0, 2.3), (10.0, 8.0, 4.0))
         reverberation_s = generator.uniform(0.15, 0.9)

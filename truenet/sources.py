@@ -27,7 +27,7 @@ Int16 = npt.NDArray[np.int16]
 Float32 = npt.NDArray[np.float32]
 
 
-class SpeechDataset(Protocol, Sized):  # type: ignore[misc]
+class SpeechDataset(Protocol, Sized):
     """Any of torchaudio's datasets: items begin with a waveform (channels, samples) and its sample rate."""
 
     def __getitem__(self, index: int, /) -> Any: ...
@@ -137,7 +137,9 @@ def _decode(found: list[tuple[Path, str]]) -> Recordings:
             arrays.append(array)
             groups.append(group)
     if not arrays:
-        raise ValueError(f"none of {len(found)} audio files could be used, for example {found[0][0]}")
+        raise ValueError(
+            f"none of {len(found)} audio files could be used, for example {found[0][0]}"
+        )
     return Recordings.from_arrays(arrays, groups, unreadable)
 
 
