@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from truenet_apps.evaluate import evaluate
+from truenet_apps.export import export
+from truenet_apps.info import info
 from truenet_apps.train import train
 
 
@@ -33,6 +35,8 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(info)
+app.command()(export)
 
 
 def run() -> None:
