@@ -21,9 +21,12 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            message = f"{error.name} is not installed; run: pip install 'truenet[train]'"
         except (ValueError, OSError, ImportError) as error:
-            typer.echo(f"{ctx.info_name}: {error}", err=True)
-            raise typer.Exit(1) from error
+            message = str(error)
+        typer.echo(f"{ctx.info_name}: {message}", err=True)
+        raise typer.Exit(1)
 
 
 app = typer.Typer(
