@@ -11,13 +11,18 @@ ALL = LossConfig(waveform_cosine=1.0, magnitude=1.0, complex_spectrum=1.0)
 
 def parts(seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(3, 2, 8 * 4064, generator=generator) * torch.tensor([0.1, 0.03, 0.05])[:, None, None]
+    return (
+        torch.randn(3, 2, 8 * 4064, generator=generator)
+        * torch.tensor([0.1, 0.03, 0.05])[:, None, None]
+    )
 
 
 def test_the_truth_has_the_smallest_loss() -> None:
     truth = parts()
     loss = part_losses(truth, truth, truth.sum(0), ALL)
-    assert loss.terms["waveform_cosine"].item() == pytest.approx(-3 * len(SEGMENT_SAMPLES), abs=1e-4)
+    assert loss.terms["waveform_cosine"].item() == pytest.approx(
+        -3 * len(SEGMENT_SAMPLES), abs=1e-4
+    )
     assert loss.terms["magnitude"].item() == pytest.approx(0, abs=1e-8)
     assert loss.terms["complex_spectrum"].item() == pytest.approx(0, abs=1e-8)
     wrong = part_losses(truth + 0.3 * parts(1), truth, truth.sum(0), ALL)
@@ -57,7 +62,10 @@ def test_weights_choose_parts_and_terms() -> None:
     guess = truth.clone()
     guess[2] += 0.1
     only_voice = LossConfig(parts=(1.0, 0.0, 0.0))
-    assert part_losses(guess, truth, truth.sum(0), only_voice).total == part_losses(
-        truth, truth, truth.sum(0), only_voice
-    ).total
-    assert set(part_losses(guess, truth, truth.sum(0), LossConfig(waveform_cosine=0)).terms) == {"magnitude"}
+    assert (
+        part_losses(guess, truth, truth.sum(0), only_voice).total
+        == part_losses(truth, truth, truth.sum(0), only_voice).total
+    )
+    assert set(part_losses(guess, truth, truth.sum(0), LossConfig(waveform_cosine=0)).terms) == {
+        "magnitude"
+    }

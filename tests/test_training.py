@@ -31,7 +31,13 @@ TINY = TRUNetConfig(
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
     folder = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
-    for kind, count in (("speech", 3), ("noise", 2), ("rooms", 2), ("valid/clean", 2), ("valid/noisy", 2)):
+    for kind, count in (
+        ("speech", 3),
+        ("noise", 2),
+        ("rooms", 2),
+        ("valid/clean", 2),
+        ("valid/noisy", 2),
+    ):
         (folder / kind).mkdir(parents=True)
         for index in range(count):
             samples = generator.standard_normal(16_000) * 0.1
@@ -71,7 +77,9 @@ def test_resuming_equals_never_having_stopped(
     config: TrainingConfig, mixer: Mixer, tmp_path: Path, sign: str
 ) -> None:
     config = dataclasses.replace(
-        config, validation="", model=dataclasses.replace(TINY, sign=sign)  # type: ignore[arg-type]
+        config,
+        validation="",
+        model=dataclasses.replace(TINY, sign=sign),  # type: ignore[arg-type]
     )
     whole: list[Progress] = []
     Run(config, tmp_path / "whole", mixer).train(whole.append)
@@ -89,7 +97,9 @@ def test_resuming_equals_never_having_stopped(
     assert len(rows) == 7
 
 
-def test_training_lowers_the_loss_of_a_batch(config: TrainingConfig, mixer: Mixer, tmp_path: Path) -> None:
+def test_training_lowers_the_loss_of_a_batch(
+    config: TrainingConfig, mixer: Mixer, tmp_path: Path
+) -> None:
     config = dataclasses.replace(config, steps=40, learning_rate=3e-3, validation="", decay_steps=1)
     run = Run(config, tmp_path, mixer)
     step = TrainingStep(run.model, config)
@@ -109,7 +119,14 @@ def test_the_run_folder(config: TrainingConfig, mixer: Mixer, tmp_path: Path) ->
     reports: list[Progress] = []
     Run(config, tmp_path, mixer).train(reports.append)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"config.json", "commit.txt", "metrics.csv", "checkpoint.pt", WEIGHTS, BEST_WEIGHTS} <= names
+    assert {
+        "config.json",
+        "commit.txt",
+        "metrics.csv",
+        "checkpoint.pt",
+        WEIGHTS,
+        BEST_WEIGHTS,
+    } <= names
     assert any(name.startswith("events.out") for name in names)
     assert not any(name.endswith(".part") for name in names)
     assert set(reports[-1].validation) == {"pesq_wb", "stoi", "si_sdr_db"}
@@ -121,7 +138,7 @@ def test_the_run_folder(config: TrainingConfig, mixer: Mixer, tmp_path: Path) ->
 
 def test_another_config_is_refused(config: TrainingConfig, mixer: Mixer, tmp_path: Path) -> None:
     Run(config, tmp_path, mixer).save()
-    with pytest.raises(ValueError, match="another config.*learning_rate"):
+    with pytest.raises(ValueError, match=r"another config.*learning_rate"):
         Run(dataclasses.replace(config, learning_rate=1.0), tmp_path, mixer)
 
 
@@ -151,13 +168,29 @@ def test_two_processes_take_the_mean_of_their_gradients(
     config: TrainingConfig, mixer: Mixer, tmp_path: Path
 ) -> None:
     """One step by `truenet train` under torchrun, against the same step by hand."""
-    config = dataclasses.replace(config, steps=1, validation="", mixed_precision=False, warmup_steps=1, decay_steps=1)
+    config = dataclasses.replace(
+        config, steps=1, validation="", mixed_precision=False, warmup_steps=1, decay_steps=1
+    )
     path = tmp_path / "two.json"
     path.write_text(json.dumps(to_dict(config)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+    ]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "truenet_apps"]
     command += ["train", str(path), "-o", str(tmp_path / "two"), "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     torch.set_num_threads(1)
     run = Run(config, tmp_path / "one", mixer)
@@ -167,7 +200,10 @@ def test_two_processes_take_the_mean_of_their_gradients(
         statistics = {name: value.clone() for name, value in run.model.named_buffers()}
         loss, _ = replica(batch.mixture, torch.stack([batch.voice, batch.room, batch.noise]))
         (loss / 2).backward()
-        for name, value in run.model.named_buffers():  # every process has batch-norm statistics of its own
+        for (
+            name,
+            value,
+        ) in run.model.named_buffers():  # every process has batch-norm statistics of its own
             value.copy_(statistics[name])
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.gradient_norm)
     for group in run.optimizer.param_groups:
@@ -183,13 +219,26 @@ def test_two_processes_take_the_mean_of_their_gradients(
     [
         ({"steps": 1, "stepz": 2}, "unknown key 'stepz'; did you mean 'steps'"),
         ({"mixing": {}}, "names no speech folders"),
-        ({"mixing": {"speech": ["/nowhere"], "noise": ["/nowhere"]}}, "speech folder /nowhere does not exist"),
+        (
+            {"mixing": {"speech": ["/nowhere"], "noise": ["/nowhere"]}},
+            "speech folder /nowhere does not exist",
+        ),
     ],
 )
-def test_mistakes_end_the_command_in_one_line(change: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_mistakes_end_the_command_in_one_line(
+    change: dict[str, object], message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps(change))
-    command = [sys.executable, "-m", "truenet_apps", "train", str(path), "-o", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "truenet_apps",
+        "train",
+        str(path),
+        "-o",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert message in done.stderr

@@ -14,7 +14,9 @@ from truenet.weights import load_weights, save_weights
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_weights(StreamingTRUNet(TRUNetConfig(masks=1)), tmp_path / "w.safetensors", {"hours_seen": "3"})
+    save_weights(
+        StreamingTRUNet(TRUNetConfig(masks=1)), tmp_path / "w.safetensors", {"hours_seen": "3"}
+    )
     return tmp_path / "w.safetensors"
 
 

@@ -46,7 +46,9 @@ def _macs(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> int:
     if isinstance(layer, nn.GRU):
         positions = inputs.numel() // layer.input_size
         directions = 2 if layer.bidirectional else 1
-        return positions * directions * 3 * layer.hidden_size * (layer.input_size + layer.hidden_size)
+        return (
+            positions * directions * 3 * layer.hidden_size * (layer.input_size + layer.hidden_size)
+        )
     raise TypeError(f"no rule for {type(layer).__name__}")
 
 

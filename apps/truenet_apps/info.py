@@ -10,7 +10,9 @@ import typer
 def info(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A .onnx model file, .safetensors weights or a .json config; the model in the package if left out."),
+        typer.Argument(
+            help="A .onnx model file, .safetensors weights or a .json config; the model in the package if left out."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -45,8 +47,9 @@ def _of_network(path: Path) -> dict[str, Any]:
     from truenet.streaming import StreamingTRUNet
     from truenet.weights import load_weights
 
+    origin: dict[str, str] = {}
     if path.suffix == ".json":
-        model, origin = StreamingTRUNet(read_config(TrainingConfig, path).model), {}
+        model = StreamingTRUNet(read_config(TrainingConfig, path).model)
     else:
         model, origin = load_weights(path)
     parameters, macs = count_parameters(model), count_macs_per_frame(model.config)
