@@ -88,8 +88,8 @@ def clean(graph: onnx.ModelProto) -> onnx.ModelProto:
         options.log_severity_level = 3
         onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
         graph = onnx.load(path)
-    for node in graph.graph.node:
-        node.doc_string = node.name = ""
+    for index, node in enumerate(graph.graph.node):
+        node.doc_string, node.name = "", f"n{index}"  # onnxruntime 1.20 takes no nameless nodes
         del node.metadata_props[:]
     for value in (*graph.graph.input, *graph.graph.output, *graph.graph.initializer):
         value.doc_string = ""
