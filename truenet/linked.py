@@ -49,7 +49,7 @@ class LinkedMask:
         return self._overlap_add(mask * before).transpose(0, 2, 1)
 
     def _spectra(self, name: str, audio: Samples) -> NDArray[np.complex64]:
-        """(mixes, samples, channels) to (mixes, channels, frames, bins), after the past of `name`."""
+        """(mixes, samples, channels) to (mixes, channels, frames, bins); `name` has a past."""
         rows = audio.transpose(0, 2, 1)
         past = self._past.get(name)
         if past is None:
