@@ -1,4 +1,7 @@
-"""Which file names are audio, and what is written under them. Plain Python: commands look here first."""
+"""Which file names are audio, and what is written under them.
+
+Plain Python: commands look here before anything heavy is imported.
+"""
 
 SUFFIXES = {  # to libsndfile's format and the subtype that is meant by the name alone
     ".wav": ("WAV", "PCM_16"),
@@ -20,6 +23,10 @@ SUFFIXES = {  # to libsndfile's format and the subtype that is meant by the name
     ".sph": ("NIST", "PCM_16"),
 }
 CONTAINERS = frozenset(  # read through PyAV
-    ".m4a .m4b .mp4 .m4v .mov .mkv .webm .mka .aac .wma .wmv .3gp .amr .ac3 .avi .mpg".split()
+    f".{name}"
+    for name in (
+        *("m4a", "m4b", "mp4", "m4v", "mov", "mkv", "webm", "mka", "aac"),
+        *("wma", "wmv", "3gp", "amr", "ac3", "avi", "mpg"),
+    )
 )
 READABLE = frozenset(SUFFIXES) | CONTAINERS

@@ -79,7 +79,7 @@ def _header(layout: bytes, data_bytes: int, offset: int) -> WavHeader | None:
 
 
 def _is_unknown(data_bytes: int) -> bool:
-    """Writers to pipes put 0, or the most that fits 31, 32 bits or a little less, for what they do not know."""
+    """Writers to pipes put 0, or about the most that 31 or 32 bits hold, for what they know not."""
     return data_bytes == 0 or any(limit - 4096 <= data_bytes <= limit for limit in (2**31, 2**32))
 
 

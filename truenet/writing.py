@@ -29,6 +29,9 @@ class AudioWriter(Protocol):
     def write(self, block: Samples) -> None:
         """Append (samples, channels)."""
 
+    def commit(self) -> None:
+        """What was written is whole."""
+
 
 def choose_encoding(
     source: AudioInfo, source_suffix: str, suffix: str, subtype: str | None = None
@@ -165,6 +168,9 @@ class PipeWriter:
         )
         self._stream.write(encoded.getvalue())
         self._stream.flush()
+
+    def commit(self) -> None:
+        """Nothing is left to do: what was written has gone."""
 
 
 def _make_folders(path: Path) -> list[Path]:
