@@ -64,7 +64,9 @@ def test_gradients_of_pcen_are_finite_at_silence() -> None:
     audio = torch.zeros(1, 128 * 20)
     audio[:, 1280:] = torch.randn(1, 1280, generator=torch.Generator().manual_seed(0))
     real, imaginary, _ = stft.analyse(audio, torch.zeros(1, 384))
-    values, _, _ = features(real[..., 1:], imaginary[..., 1:], torch.zeros(1, 257), torch.zeros(1, 1))
+    values, _, _ = features(
+        real[..., 1:], imaginary[..., 1:], torch.zeros(1, 257), torch.zeros(1, 1)
+    )
     values.square().sum().backward()
     for parameter in features.parameters():
         assert parameter.grad is not None

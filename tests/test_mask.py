@@ -45,7 +45,13 @@ def test_every_mask_off_the_real_axis_can_be_said(real: float, imaginary: float)
     to_zero, to_one = math.hypot(real, imaginary), math.hypot(real - 1, imaginary)
     beta, difference = to_zero + to_one, to_zero - to_one
     logits = torch.tensor(
-        [2 * math.atanh(difference / beta), 0, math.log(math.expm1(beta - 1)), math.copysign(20, imaginary), 0],
+        [
+            2 * math.atanh(difference / beta),
+            0,
+            math.log(math.expm1(beta - 1)),
+            math.copysign(20, imaginary),
+            0,
+        ],
         dtype=torch.float64,
     )
     found = phase_aware_mask(logits, "gumbel")
@@ -55,7 +61,9 @@ def test_every_mask_off_the_real_axis_can_be_said(real: float, imaginary: float)
 
 @pytest.mark.parametrize("sign", ["continuous", "gumbel"])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 300.0])
-def test_gradients_are_finite_at_the_clip_and_beyond(scale: float, sign: Literal["continuous", "gumbel"]) -> None:
+def test_gradients_are_finite_at_the_clip_and_beyond(
+    scale: float, sign: Literal["continuous", "gumbel"]
+) -> None:
     torch.manual_seed(0)
     logits = (torch.randn(1000, 5) * scale).requires_grad_()
     real, imaginary = phase_aware_mask(logits, sign, draw=True)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from truenet import metrics
+from truenet import composite, metrics
 from truenet.metrics import NotScored, Samples
 
 BOUNDED = [metrics.pesq_wb, metrics.pesq_nb, metrics.stoi, metrics.estoi]
@@ -14,13 +14,13 @@ EVERY = [*BOUNDED, metrics.si_sdr_db, metrics.level_difference_db]
 
 
 def made_speech(seconds: float = 2.0, seed: int = 0) -> Samples:
-    """Harmonics of a gliding pitch in syllables of 0.25 s: what PESQ takes for utterances."""
+    """Harmonics of a gliding pitch in syllables of 0.25 s, over a little breath."""
     time_s = np.arange(int(seconds * metrics.SAMPLE_RATE_HZ)) / metrics.SAMPLE_RATE_HZ
     phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(3 * time_s)) / metrics.SAMPLE_RATE_HZ
     generator = np.random.default_rng(seed)
     voice = sum(np.sin(k * phase + generator.uniform(0, 6)) / k for k in range(1, 25))
     syllables = np.clip(np.sin(2 * np.pi * 2 * time_s), 0, None)
-    return 0.1 * np.asarray(voice * syllables)
+    return np.asarray(0.1 * voice * syllables + 1e-3 * generator.standard_normal(time_s.size))
 
 
 def noisy(clean: Samples, snr_db: float) -> Samples:
@@ -55,6 +55,18 @@ def test_less_noise_scores_higher(metric: metrics.Metric) -> None:
 def test_si_sdr_is_the_snr_of_independent_noise(snr_db: float) -> None:
     clean = made_speech(8)
     assert metrics.si_sdr_db(clean, noisy(clean, snr_db)) == pytest.approx(snr_db, abs=0.2)
+
+
+@pytest.mark.parametrize("gain", [1, -0.3, 7])
+def test_si_sdr_of_a_scaled_copy_is_infinite(gain: float) -> None:
+    assert metrics.si_sdr_db(made_speech(), gain * made_speech()) == np.inf
+
+
+def test_si_sdr_of_what_holds_nothing_of_the_voice_is_very_low() -> None:
+    time_s = np.arange(16_000) / 16_000
+    assert (
+        metrics.si_sdr_db(np.sin(2 * np.pi * 50 * time_s), np.sin(2 * np.pi * 60 * time_s)) < -100
+    )
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(1e-3, 0), (-1, 0), (1, 0.3), (20, -0.1)])
@@ -114,3 +126,79 @@ def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "pesq", None)
     with pytest.raises(ImportError, match=r"pip install 'truenet\[train\]'"):
         metrics.pesq_wb(made_speech(), made_speech())
+
+
+def test_pesq_of_more_than_fifty_utterances() -> None:
+    generator = np.random.default_rng(0)
+    bursts = np.arange(30 * metrics.SAMPLE_RATE_HZ) % 6_720 < 3_360  # 0.21 s on, 0.21 s off
+    clean = 0.1 * generator.standard_normal(bursts.size) * bursts
+    score = metrics.pesq_wb(clean, clean + 0.01 * generator.standard_normal(bursts.size))
+    assert 1 < score < 3
+
+
+def test_pesq_of_a_long_file_is_the_mean_of_its_pieces_that_hold_speech() -> None:
+    clean = made_speech(40)
+    clean[20 * metrics.SAMPLE_RATE_HZ :] = 0
+    estimate = noisy(clean, 10)
+    first = slice(0, 20 * metrics.SAMPLE_RATE_HZ)
+    assert metrics.pesq_wb(clean, estimate) == metrics.pesq_wb(clean[first], estimate[first])
+
+
+def test_ratings_of_a_signal_and_itself_are_the_best() -> None:
+    assert metrics.ratings(made_speech(), made_speech()) == (5, 5, 5)
+
+
+def test_ratings_of_the_example_that_the_authors_publish() -> None:
+    rated = composite.ratings(2.255732, 0.681368, 49.671978, 3.991727)
+    assert rated == pytest.approx((3.3050, 2.6160, 2.7133), abs=5e-5)
+
+
+@pytest.mark.parametrize("field", metrics.Ratings._fields)
+def test_ratings_rise_with_the_snr(field: str) -> None:
+    clean = made_speech()
+    rated = [metrics.ratings(clean, noisy(clean, snr_db)) for snr_db in (0, 10, 20, 30)]
+    scores = [getattr(rating, field) for rating in rated]
+    assert scores == sorted(scores)
+    assert scores[-1] > scores[0] + 0.3
+
+
+def test_ratings_need_a_pesq() -> None:
+    rated = metrics.ratings(np.zeros(16_000), made_speech(1))
+    assert all(isinstance(rating, NotScored) for rating in rated)
+
+
+@pytest.mark.parametrize("estimate", [np.zeros(16_000), np.full(16_000, 0.1), np.eye(1, 16_000)[0]])
+def test_parts_of_the_ratings_are_finite_for_odd_signals(estimate: Samples) -> None:
+    clean = made_speech(1)
+    for pair in ((clean, estimate), (estimate, clean)):
+        assert np.isfinite(composite.log_likelihood_ratio(*pair))
+        assert np.isfinite(composite.weighted_spectral_slope(*pair))
+        assert np.isfinite(composite.segmental_snr(*pair))
+
+
+def test_llr_ignores_the_level_and_wss_too() -> None:
+    clean = made_speech()
+    estimate = noisy(clean, 15)
+    for part in (composite.log_likelihood_ratio, composite.weighted_spectral_slope):
+        assert part(clean, 0.5 * estimate) == pytest.approx(part(clean, estimate), rel=1e-6)
+
+
+def test_spectral_slopes_climb_to_the_nearest_peak() -> None:
+    levels_db = np.array([[0.0, 5, 9, 4, 2, 3, 7]])
+    peaks = composite._nearest_peaks(levels_db)
+    # Upwards: the band before the peak (5 before 9, 3 before 7); downwards: the peak itself.
+    assert peaks.tolist() == [[5, 5, 9, 9, 3, 3]]
+
+
+def test_measure_gives_what_was_asked_for_in_that_order() -> None:
+    clean = made_speech()
+    estimate = noisy(clean, 10)
+    scores = metrics.measure(clean, estimate, ["covl", "si_sdr_db", "pesq_wb"])
+    assert list(scores) == ["covl", "si_sdr_db", "pesq_wb"]
+    assert scores["covl"] == metrics.ratings(clean, estimate).covl
+    assert scores["pesq_wb"] == metrics.pesq_wb(clean, estimate)
+
+
+def test_measure_knows_its_metrics() -> None:
+    with pytest.raises(ValueError, match="unknown metric 'pesq': choose from pesq_wb,"):
+        metrics.measure(made_speech(), made_speech(), ["pesq"])

@@ -115,17 +115,23 @@ def test_against_a_plain_reference() -> None:
     torch.testing.assert_close(following[0], state, rtol=0, atol=1e-10)
 
 
-def _plain(network: TRUNet, features: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _plain(
+    network: TRUNet, features: torch.Tensor, state: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     functional = nn.functional
 
     def norm(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         shape = (1, -1, 1)
         scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
-        return ((x - layer.running_mean.view(shape)) * scale.view(shape) + layer.bias.view(shape)).relu()
+        return (
+            (x - layer.running_mean.view(shape)) * scale.view(shape) + layer.bias.view(shape)
+        ).relu()
 
     def conv(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         weight, padding = layer.weight[:, :, 0], layer.kernel_size[1] // 2
-        return functional.conv1d(x, weight, layer.bias, layer.stride[1], padding, groups=layer.groups)
+        return functional.conv1d(
+            x, weight, layer.bias, layer.stride[1], padding, groups=layer.groups
+        )
 
     def transposed(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         weight, stride = layer.weight[:, :, 0], layer.stride[1]

@@ -45,4 +45,6 @@ def test_frames_are_those_of_torch() -> None:
     real, imaginary, _ = stft.analyse(audio, torch.zeros(1, 384))
     padded = torch.nn.functional.pad(audio, (384, 0))
     expected = torch.stft(padded, 512, 128, window=stft.window, center=False, return_complex=True)
-    torch.testing.assert_close(torch.complex(real, imaginary), expected.transpose(1, 2), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        torch.complex(real, imaginary), expected.transpose(1, 2), rtol=0, atol=1e-4
+    )

@@ -45,13 +45,18 @@ class TRUNetConfig:
     wide_last_block: bool = False
 
     def __post_init__(self) -> None:
-        if self.window_samples % self.hop_samples or self.window_samples // self.hop_samples not in (2, 4):
+        if (
+            self.window_samples % self.hop_samples
+            or self.window_samples // self.hop_samples not in (2, 4)
+        ):
             raise ValueError(
                 f"window_samples {self.window_samples} and hop_samples {self.hop_samples}: "
                 "the hop must be a half or a quarter of the window"
             )
         if self.bins % self.encoder_stride:
-            raise ValueError(f"{self.bins} bins cannot be divided by the encoder's stride {self.encoder_stride}")
+            raise ValueError(
+                f"{self.bins} bins cannot be divided by the encoder's stride {self.encoder_stride}"
+            )
 
     @property
     def bins(self) -> int:
@@ -148,7 +153,9 @@ def from_dict(kind: type[Config], values: dict[str, Any], where: str = "config")
         if key not in hints:
             nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
             raise ValueError(f"{where}: unknown key {key!r}; did you mean {nearest!r}?")
-    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+    return kind(
+        **{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    )
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -159,7 +166,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if arguments[-1] is Ellipsis:
             return tuple(_convert(arguments[0], item, where) for item in value)
         if len(arguments) == len(value):
-            return tuple(_convert(kind, item, where) for kind, item in zip(arguments, value, strict=True))
+            return tuple(
+                _convert(kind, item, where) for kind, item in zip(arguments, value, strict=True)
+            )
     if origin is Literal and value in arguments:
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -54,6 +54,10 @@ class Features(nn.Module):
     counter modulo window / hop. `smoother` computes the recursion; the exporter puts an operator in its place.
     """
 
+    level_coefficient: Tensor
+    cosine: Tensor
+    sine: Tensor
+
     def __init__(self, config: TRUNetConfig) -> None:
         super().__init__()
         self.names = config.features
@@ -111,7 +115,9 @@ class Features(nn.Module):
         normalized = magnitude * torch.exp(-alpha * torch.log(slow))
         return (normalized + delta) ** root - delta**root
 
-    def _demodulate(self, real: Tensor, imaginary: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
+    def _demodulate(
+        self, real: Tensor, imaginary: Tensor, counter: Tensor
+    ) -> tuple[Tensor, Tensor]:
         frames = torch.arange(real.shape[1], device=real.device)
         turn = torch.remainder(counter.round().long() + frames, self.turns)  # (batch, frames)
         cosine, sine = self.cosine[turn], self.sine[turn]

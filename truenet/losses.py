@@ -80,8 +80,12 @@ def _spectral(estimates: Tensor, targets: Tensor, with_complex: bool) -> tuple[T
         spectra = [
             torch.view_as_real(
                 torch.stft(
-                    signal.flatten(0, 1), length, length // 4, window=window,
-                    center=False, return_complex=True,
+                    signal.flatten(0, 1),
+                    length,
+                    length // 4,
+                    window=window,
+                    center=False,
+                    return_complex=True,
                 )
             ).unflatten(0, signal.shape[:2])
             for signal in (estimates, targets)

@@ -1,4 +1,4 @@
-"""How good an estimate of a voice is, given the clean voice: PESQ, STOI, SI-SDR and level.
+"""How good an estimate of a voice is, given the clean voice: PESQ, STOI, SI-SDR, ratings, level.
 
 Every metric takes the clean and the estimated voice, one-dimensional arrays of equal length at
 16 kHz, and returns a float. What cannot be scored (a silent or too short file, NaN samples) gives
@@ -11,18 +11,26 @@ without them these metrics raise ImportError.
 
 import functools
 import importlib
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from truenet import composite
+from truenet.composite import Ratings
+
 SAMPLE_RATE_HZ = 16_000
+# P.862.3 recommends 8 to 30 s, and the package `pesq` overruns its memory at more than 50
+# utterances: they last 0.2 s or more with gaps of 0.2 s or more, so 20 s can hold no more.
+_LONGEST_PESQ_SAMPLES = 20 * SAMPLE_RATE_HZ
 
 Samples = npt.NDArray[np.floating[Any]]
 Metric = Callable[[Samples, Samples], float]
 
+_EQUAL = 1e-24  # what float64 leaves of equal signals; float32 files differ by more, or not at all
 _SILENCE_RMS = 1e-6  # −120 dBFS, below the last bit of a 16-bit file
 
 
@@ -87,7 +95,21 @@ def pesq_nb(clean: Samples, estimate: Samples) -> float:
 
 
 def _pesq(clean: Samples, estimate: Samples, mode: str) -> float:
-    package = _scoring_package("pesq")
+    """Mean of the score over equal pieces of at most 20 s, of those that can be scored."""
+    pieces = -(-clean.size // _LONGEST_PESQ_SAMPLES)
+    scores, reasons = [], []
+    for pair in zip(np.array_split(clean, pieces), np.array_split(estimate, pieces), strict=True):
+        try:
+            scores.append(_pesq_piece(*pair, mode))
+        except _UnscorableError as error:
+            reasons.append(error)
+    if not scores:
+        raise reasons[0]
+    return float(np.mean(scores))
+
+
+def _pesq_piece(clean: Samples, estimate: Samples, mode: str) -> float:
+    package = scoring_package("pesq")
     try:
         return float(package.pesq(SAMPLE_RATE_HZ, clean, estimate, mode))
     except package.PesqError as error:
@@ -110,7 +132,7 @@ def estoi(clean: Samples, estimate: Samples) -> float:
 
 
 def _stoi(clean: Samples, estimate: Samples, extended: bool) -> float:
-    package = _scoring_package("pystoi")
+    package = scoring_package("pystoi")
     with warnings.catch_warnings():
         # pystoi warns and returns 1e-5 where fewer than 30 frames (0.4 s) hold speech.
         warnings.simplefilter("error", RuntimeWarning)
@@ -124,14 +146,16 @@ def _stoi(clean: Samples, estimate: Samples, extended: bool) -> float:
 def si_sdr_db(clean: Samples, estimate: Samples) -> float:
     """Scale-invariant signal to distortion ratio in dB ("SDR: half-baked or well done?", 2019).
 
-    The mean of both signals is removed first. Above 300 where the estimate is the clean voice times
-    a factor: infinite but for rounding.
+    The mean of both signals is removed first. Infinite where the estimate is the clean voice times
+    a factor.
     """
     clean, estimate = clean - clean.mean(), estimate - estimate.mean()
     target = clean * (estimate @ clean) / (clean @ clean)
     distortion = estimate - target
+    if distortion @ distortion < _EQUAL * (target @ target):
+        return math.inf
     with np.errstate(divide="ignore"):
-        return float(10 * np.log10(np.divide(target @ target, distortion @ distortion)))
+        return float(10 * np.log10((target @ target) / (distortion @ distortion)))
 
 
 @metric
@@ -140,7 +164,53 @@ def level_difference_db(clean: Samples, estimate: Samples) -> float:
     return float(10 * np.log10((estimate @ estimate) / (clean @ clean)))
 
 
-def _scoring_package(name: str) -> Any:
+@metric
+def segmental_snr_db(clean: Samples, estimate: Samples) -> float:
+    """Mean over frames of 30 ms of the signal to noise ratio, each limited to −10..35 dB."""
+    if clean.size < 2 * composite.FRAME_SAMPLES:
+        raise _UnscorableError("the segmental SNR needs at least 60 ms")
+    return composite.segmental_snr(clean, estimate)
+
+
+def ratings(clean: Samples, estimate: Samples, pesq: float | None = None) -> Ratings:
+    """Predicted opinions of speech (CSIG), background (CBAK) and the whole (COVL), each 1 to 5.
+
+    Hu and Loizou 2008 with wide-band PESQ; see `truenet.composite`. A pair that has no PESQ has no
+    ratings, for the same reason.
+
+    Args:
+        pesq: what `pesq_wb` says of the pair, where the caller has it already.
+    """
+    pesq = pesq_wb(clean, estimate) if pesq is None else pesq
+    if isinstance(pesq, NotScored):
+        return Ratings(pesq, pesq, pesq)
+    pair = clean.astype(np.float64), estimate.astype(np.float64)
+    return composite.ratings(
+        pesq,
+        composite.log_likelihood_ratio(*pair),
+        composite.weighted_spectral_slope(*pair),
+        composite.segmental_snr(*pair),
+    )
+
+
+def measure(clean: Samples, estimate: Samples, names: Iterable[str]) -> dict[str, float]:
+    """The scores of one pair under the given names, some of `METRICS`, in that order.
+
+    Raises:
+        ValueError: a name that is not in `METRICS`, or arrays that do not fit.
+        ImportError: a package of the extra `train` is missing.
+    """
+    names = list(names)
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
+    scores = {name: _SINGLE[name](clean, estimate) for name in names if name in _SINGLE}
+    if set(names) & set(Ratings._fields):
+        scores |= ratings(clean, estimate, scores.get("pesq_wb"))._asdict()
+    return {name: scores[name] for name in names}
+
+
+def scoring_package(name: str) -> Any:
     """The package `name`, which only the extra `train` installs.
 
     Raises:
@@ -152,3 +222,15 @@ def _scoring_package(name: str) -> Any:
         raise ImportError(
             f"{name} is not installed; run: pip install 'truenet[train]'", name=name
         ) from error
+
+
+_SINGLE: dict[str, Metric] = {
+    "pesq_wb": pesq_wb,
+    "pesq_nb": pesq_nb,
+    "stoi": stoi,
+    "estoi": estoi,
+    "si_sdr_db": si_sdr_db,
+    "segmental_snr_db": segmental_snr_db,
+    "level_difference_db": level_difference_db,
+}
+METRICS = (*_SINGLE, *Ratings._fields)

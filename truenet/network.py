@@ -20,7 +20,9 @@ _BETA_LOGIT_START = -3.0  # β ≈ 1.05: masks start almost real
 class FrequencyConv(nn.Conv2d):
     """Convolution along frequency: kernel (1, k), stride (1, s), padding k // 2."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
         super().__init__(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2), groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ class FrequencyConv(nn.Conv2d):
         return even + odd + self.bias[:, None, None]
 
     def _phase_taps(self) -> Tensor:
-        """(2 · channels, 1, 1, 3): what even, then odd samples of the neighbours i − 1, i, i + 1 are multiplied with."""
+        """(2 · channels, 1, 1, 3): the taps of even, then of odd samples, for the neighbours i − 1, i, i + 1."""
         kernel = self.kernel_size[1]
         taps = [[kernel // 2 + phase + 2 * shift for shift in (-1, 0, 1)] for phase in (0, 1)]
         padded = F.pad(self.weight, (0, 1))  # the column of zeros stands for taps that do not exist
@@ -131,7 +133,7 @@ class TimeGRU(nn.Module):
         self.pointwise_norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, inputs, frames, bins) and hidden (batch, bins, units) to (batch, outputs, frames, bins), next hidden."""
+        """(batch, inputs, frames, bins), hidden (batch, bins, units) to the same with outputs, and the next hidden."""
         batch, _, frames, bins = x.shape
         rows, following = self.gru(
             x.permute(0, 3, 2, 1).flatten(0, 1), hidden.flatten(0, 1).unsqueeze(0)
@@ -164,9 +166,11 @@ class TRUNet(nn.Module):
         width = config.bottleneck_channels
         self.frequency_gru = FrequencyGRU(channels[-1], config.frequency_gru_units, width)
         self.time_gru = TimeGRU(width, config.time_gru_units, width)
-        self.decoder = nn.ModuleList(_decoder_blocks(config))
+        blocks = _decoder_blocks(config)
+        self.decoder = nn.ModuleList(blocks)
         with torch.no_grad():
-            bias = self.decoder[-1].transposed.bias
+            bias = blocks[-1].transposed.bias
+            assert bias is not None
             bias.unflatten(0, (config.masks, -1))[:, 2] = _BETA_LOGIT_START
 
     def forward(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,7 +206,5 @@ def _decoder_blocks(config: TRUNetConfig) -> list[DecoderBlock]:
     ):
         last = i == len(widths) - 1
         middle = config.decoder_channels[-1] if last and config.wide_last_block else widths[i]
-        blocks.append(
-            DecoderBlock(inputs[i] + skips[i], middle, widths[i], kernel, stride, last)
-        )
+        blocks.append(DecoderBlock(inputs[i] + skips[i], middle, widths[i], kernel, stride, last))
     return blocks

@@ -1,8 +1,8 @@
 """Causal short-time Fourier analysis and synthesis whose memory is an argument.
 
-Window and overlap-add are those of TRU-Net (512 samples, hop 128, section 2 of the paper leaves the shape open): a square-root
-periodic Hann window on both sides, which sums to a constant at these hops. Frames are never padded or centred:
-frame t ends with block t, so a stream cut anywhere gives the same frames.
+Lengths are those of TRU-Net (window 512, hop 128); the shape, which the paper leaves open, is a square-root
+periodic Hann window on both sides, whose squares sum to a constant at these hops. Frames are never padded or
+centred: frame t ends with block t, so a stream cut anywhere gives the same frames.
 """
 
 import torch

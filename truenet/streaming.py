@@ -75,7 +75,9 @@ class StreamingTRUNet(nn.Module):
         voice, room, noise = (faders[:, i, None, None] for i in range(3))
         # This order is exactly one at faders of one, whatever the network says.
         real = noise + (room - noise) * masks.not_noise_real + (voice - room) * masks.voice_real
-        imaginary = (room - noise) * masks.not_noise_imaginary + (voice - room) * masks.voice_imaginary
+        imaginary = (room - noise) * masks.not_noise_imaginary + (
+            voice - room
+        ) * masks.voice_imaginary
         enhanced, pieces[1] = self._render(real, imaginary, spectrum, pieces[1])
         return enhanced, torch.cat(pieces, dim=1)
 
@@ -130,9 +132,9 @@ class StreamingTRUNet(nn.Module):
 
     def _logits(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         if not self.mixed_precision:
-            return self.network(features, hidden)  # type: ignore[no-any-return]
+            return self.network(features, hidden)
         with torch.autocast(features.device.type, torch.bfloat16):
-            return self.network(features, hidden)  # type: ignore[no-any-return]
+            return self.network(features, hidden)
 
     def _render(
         self, real: Tensor, imaginary: Tensor, spectrum: tuple[Tensor, Tensor], overlap: Tensor

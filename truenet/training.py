@@ -83,10 +83,13 @@ class Run:
         self.config, self.folder, self.mixer = config, folder, mixer
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
-        self.device = torch.device("cuda", self.rank) if torch.cuda.is_available() else torch.device("cpu")
+        self.device = (
+            torch.device("cuda", self.rank) if torch.cuda.is_available() else torch.device("cpu")
+        )
         torch.manual_seed(config.seed)
         self.model, self.hours_before = _initial_model(config)
-        self.model.to(self.device, memory_format=torch.channels_last).train()
+        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.train()
         self.model.mixed_precision = config.mixed_precision
         self.average, _ = _initial_model(config)
         self.average.to(self.device).requires_grad_(False).eval()
@@ -102,7 +105,9 @@ class Run:
         checkpoint = self.folder / CHECKPOINT
         stored = self.folder / "config.json"
         if stored.exists():
-            _require_same_config(json.loads(stored.read_text(encoding="utf-8")), self.config, self.folder)
+            _require_same_config(
+                json.loads(stored.read_text(encoding="utf-8")), self.config, self.folder
+            )
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             stored.write_text(json.dumps(to_dict(self.config), indent=2) + "\n", encoding="utf-8")
@@ -168,14 +173,20 @@ class Run:
         config = self.config
         first, started, waited = self.step, time.perf_counter(), 0.0
         batches = iter(self._batches())
-        seconds_a_step = config.batch_crops * config.mixing.crop_samples / config.model.sample_rate_hz
+        seconds_a_step = (
+            config.batch_crops * config.mixing.crop_samples / config.model.sample_rate_hz
+        )
         while self.step < config.steps:
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            parts = torch.stack([batch.voice, batch.room, batch.noise]).to(self.device, non_blocking=True)
+            parts = torch.stack([batch.voice, batch.room, batch.noise]).to(
+                self.device, non_blocking=True
+            )
             rate = learning_rate(config, self.step)
-            loss, norm = self._update(module, batch.mixture.to(self.device, non_blocking=True), parts, rate)
+            loss, norm = self._update(
+                module, batch.mixture.to(self.device, non_blocking=True), parts, rate
+            )
             self.step += 1
             validation: dict[str, float] = {}
             if self.step % config.validation_steps == 0 or self.step == config.steps:
@@ -208,7 +219,9 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _update(self, module: nn.Module, mixture: Tensor, parts: Tensor, rate: float) -> tuple[Loss, float]:
+    def _update(
+        self, module: nn.Module, mixture: Tensor, parts: Tensor, rate: float
+    ) -> tuple[Loss, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -226,7 +239,9 @@ class Run:
         keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         ours, theirs = self.average.state_dict(), self.model.state_dict()
         names = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1 - keep)
+        torch._foreach_lerp_(
+            [ours[name] for name in names], [theirs[name] for name in names], 1 - keep
+        )
 
     def _validate(self) -> dict[str, float]:
         if not self.config.validation or self.rank:
@@ -291,14 +306,14 @@ class _Log:
         self.csv = csv.DictWriter(self.file, self.COLUMNS)
         self.csv.writeheader()
         self.csv.writerows(rows)
-        self.board = SummaryWriter(str(folder), purge_step=step)  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(folder), purge_step=step)
 
     def __enter__(self) -> "_Log":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
     def write(self, progress: Progress) -> None:
         values = {name: getattr(progress, name) for name in self.COLUMNS[:6]}
@@ -307,4 +322,4 @@ class _Log:
         self.file.flush()
         for name, value in {**values, **progress.terms, **progress.validation}.items():
             if name != "step":
-                self.board.add_scalar(name, value, progress.step)  # type: ignore[no-untyped-call]
+                self.board.add_scalar(name, value, progress.step)

@@ -23,9 +23,13 @@ def validate(model: StreamingTRUNet, folder: Path) -> dict[str, float]:
     Raises:
         ValueError: no pairs, or a file at another rate.
     """
-    noisy_files = sorted((folder / "noisy").glob("*.flac")) + sorted((folder / "noisy").glob("*.wav"))
+    noisy_files = sorted((folder / "noisy").glob("*.flac")) + sorted(
+        (folder / "noisy").glob("*.wav")
+    )
     if not noisy_files:
-        raise ValueError(f"validation folder {folder} has no .flac or .wav files in {folder / 'noisy'}")
+        raise ValueError(
+            f"validation folder {folder} has no .flac or .wav files in {folder / 'noisy'}"
+        )
     scores: dict[str, list[float]] = {name: [] for name in _METRICS}
     for noisy_file in noisy_files:
         clean = _read(folder / "clean" / noisy_file.name, model.config.sample_rate_hz)
@@ -38,7 +42,9 @@ def validate(model: StreamingTRUNet, folder: Path) -> dict[str, float]:
 
 
 @torch.no_grad()
-def enhance(model: StreamingTRUNet, samples: Tensor, faders: tuple[float, float, float] = (1, 0, 0)) -> Tensor:
+def enhance(
+    model: StreamingTRUNet, samples: Tensor, faders: tuple[float, float, float] = (1, 0, 0)
+) -> Tensor:
     """Enhance one signal (samples,) with the PyTorch model; aligned and equally long."""
     hop, latency = model.config.hop_samples, model.config.latency_samples
     device = model.stft.window.device

@@ -22,7 +22,9 @@ def save_weights(model: StreamingTRUNet, path: Path, metadata: dict[str, str]) -
         path: a .safetensors file.
         metadata: facts on their origin (hours_seen, training_data, commit...).
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     facts = {**metadata, "format": _FORMAT, "config": json.dumps(to_dict(model.config))}
     temporary = path.with_name(path.name + ".part")
     safetensors.torch.save_file(tensors, temporary, facts)
@@ -42,9 +44,13 @@ def load_weights(path: Path) -> tuple[StreamingTRUNet, dict[str, str]]:
     except FileNotFoundError as error:
         raise ValueError(f"no weights at {path}") from error
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is no readable .safetensors file ({error}); download or copy it again") from error
+        raise ValueError(
+            f"{path} is no readable .safetensors file ({error}); download or copy it again"
+        ) from error
     if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{path} holds no truenet weights (its format is {metadata.get('format')!r})")
+        raise ValueError(
+            f"{path} holds no truenet weights (its format is {metadata.get('format')!r})"
+        )
     model = StreamingTRUNet(from_dict(TRUNetConfig, json.loads(metadata["config"]), str(path)))
     try:
         model.load_state_dict(tensors)

@@ -1,8 +1,38 @@
-"""The `truenet` command: one file a subcommand, imported only when it runs."""
+"""The `truenet` command: one file a subcommand.
+
+The files import at their top only what `--help` needs; torch, numpy and the rest of truenet are
+imported where a command runs.
+"""
+
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, help="Speech enhancement that fits on the edge.")
+from truenet_apps.evaluate import evaluate
+from truenet_apps.train import train
+
+
+class OneLineErrors(TyperGroup):
+    """Says what is wrong with the input in one line on stderr, and exits with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, ImportError) as error:
+            typer.echo(f"{ctx.info_name}: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Speech enhancement that fits on the edge.",
+)
+app.command()(train)
+app.command()(evaluate)
 
 
 def run() -> None:

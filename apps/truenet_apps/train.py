@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 # Fresh activations of 100 MB and more cost most of the time in page faults unless glibc keeps its memory and takes
 # it in huge pages: measured 1.2 times faster together. glibc reads this once, before the process starts.
-_TUNABLES = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=34359738368:glibc.malloc.trim_threshold=34359738368"
-)
+_TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=34359738368:glibc.malloc.trim_threshold=34359738368"
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="JSON file: see runs in docs/TRAINING.md.")],
     folder: Annotated[
-        Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME_OF_CONFIG if left out.")
+        Path | None,
+        typer.Option("--folder", "-o", help="Run folder; runs/NAME_OF_CONFIG if left out."),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the network; 0 takes all cores.")] = 0,
     cache: Annotated[

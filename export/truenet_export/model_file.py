@@ -118,7 +118,9 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
 def metadata(model: StreamingTRUNet, facts: dict[str, str], sha256: str) -> dict[str, str]:
     """Everything that a runner needs to know, as strings."""
     config = model.config
-    scores = {name: float(facts[name]) for name in ("pesq_wb", "stoi", "si_sdr_db") if name in facts}
+    scores = {
+        name: float(facts[name]) for name in ("pesq_wb", "stoi", "si_sdr_db") if name in facts
+    }
     return {
         "truenet_format": FORMAT,
         "name": "TRU-Net with phase-aware β-sigmoid masks",
