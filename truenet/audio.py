@@ -19,7 +19,7 @@ from truenet.fifo import Samples
 from truenet.raw import RawFormat
 from truenet.samples import MOST_CHANNELS
 from truenet.suffixes import CONTAINERS
-from truenet.wav import WavHeader, read_header
+from truenet.wav import read_header
 
 UNKNOWN_SAMPLES = 2**48  # libsndfile gives huge numbers where a length is unknown
 STANDARD_INPUT = "standard input"
@@ -243,17 +243,11 @@ def _examine(name: str, descriptor: int) -> int | None:
         return None
     if header.data_bytes is None:
         return header.data_offset - 4
-    _check_whole(name, header, size)
+    if size - header.data_offset < header.data_bytes:
+        seconds = (size - header.data_offset) / max(1, header.bytes_a_second)
+        promised = header.data_bytes / max(1, header.bytes_a_second)
+        raise ValueError(damaged(name, f"after {seconds:.2f} s of {promised:.2f} s"))
     return None
-
-
-def _check_whole(name: str, header: WavHeader, size: int) -> None:
-    assert header.data_bytes is not None
-    held = size - header.data_offset
-    if held < header.data_bytes:
-        seconds = 1 / max(1, header.frame_bytes * header.sample_rate_hz)
-        promised = f"after {held * seconds:.2f} s of {header.data_bytes * seconds:.2f} s"
-        raise ValueError(damaged(name, promised))
 
 
 class _UnclosedWav(io.FileIO):

@@ -34,6 +34,7 @@ class WavHeader:
     channels: int
     subtype: str | None
     frame_bytes: int
+    bytes_a_second: int
     data_bytes: int | None
     data_offset: int
 
@@ -65,7 +66,9 @@ def read_header(read: Callable[[int], bytes]) -> WavHeader | None:
 def _header(layout: bytes, data_bytes: int, offset: int) -> WavHeader | None:
     if len(layout) < 16:
         return None
-    codec, channels, rate_hz, _, frame_bytes, bits = struct.unpack("<HHIIHH", layout[:16])
+    codec, channels, rate_hz, bytes_a_second, frame_bytes, bits = struct.unpack(
+        "<HHIIHH", layout[:16]
+    )
     if codec == EXTENSIBLE and len(layout) >= 26:
         codec = struct.unpack("<H", layout[24:26])[0]
     return WavHeader(
@@ -73,6 +76,7 @@ def _header(layout: bytes, data_bytes: int, offset: int) -> WavHeader | None:
         channels=channels,
         subtype=CODECS.get((codec, bits)),
         frame_bytes=frame_bytes,
+        bytes_a_second=bytes_a_second,
         data_bytes=None if _is_unknown(data_bytes) else data_bytes,
         data_offset=offset,
     )

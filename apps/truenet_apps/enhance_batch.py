@@ -42,13 +42,13 @@ def _attempt(task: Task, settings: Settings, progress: Callable[[float], None]) 
     try:
         return enhance_task(task, settings, progress)
     except ValueError as error:
-        return Failure(str(task.source), str(error).removeprefix(f"{task.source}: "))
+        return Failure(task.label, str(error).removeprefix(f"{task.label}: "))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        return Failure(str(task.source), f"{error.strerror or error}; check the disk")
+        return Failure(task.label, f"{error.strerror or error}; check the disk")
     except MemoryError:
-        return Failure(str(task.source), "out of memory; use fewer --jobs")
+        return Failure(task.label, "out of memory; use fewer --jobs")
 
 
 def _run_in_processes(
@@ -77,7 +77,7 @@ def _outcome(future: "concurrent.futures.Future[Outcome]", task: Task) -> Outcom
     try:
         return future.result()
     except BrokenProcessPool:
-        return Failure(str(task.source), "its process died; out of memory? use fewer --jobs")
+        return Failure(task.label, "its process died; out of memory? use fewer --jobs")
 
 
 class _Worker:

@@ -123,7 +123,7 @@ def enhance_task(task: Task, settings: Settings, progress: Progress) -> Result:
         for writer in writers:
             writer.commit()
     return Result(
-        input=str(task.source),
+        input=task.label,
         outputs=[str(path) for path in task.outputs],
         sample_rate_hz=reader.info.sample_rate_hz,
         channels=reader.info.channels,
@@ -198,7 +198,7 @@ def _check_samples(task: Task, stream: AnyRateStream, settings: Settings) -> Non
         return
     sample, channel = stream.bad_samples.first
     raise ValueError(
-        f"{task.source}: sample {sample} of channel {channel + 1} is NaN, infinite or no audio; "
+        f"{task.label}: sample {sample} of channel {channel + 1} is NaN, infinite or no audio; "
         "--replace-bad-samples puts silence there"
     )
 

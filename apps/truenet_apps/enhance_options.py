@@ -1,13 +1,11 @@
 """The options of `enhance`, with the words of --help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from truenet import __version__
-
-SOUND, FILES, OTHER = "Sound", "Files", "Other"
 
 
 def show_version(wanted: bool) -> None:
@@ -17,132 +15,100 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _sound(*names: str, metavar: str = "", text: str) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel="Sound")
+
+
+def _files(*names: str, metavar: str = "", text: str) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel="Files")
+
+
+def _other(*names: str, metavar: str = "", text: str, **more: Any) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel="Other", **more)
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", help="Files, folders, patterns, or - for standard input."),
 ]
-Voice = Annotated[
-    float, typer.Option(metavar="DB", help="Level of the voice.", rich_help_panel=SOUND)
-]
+
+Voice = Annotated[float, _sound("--voice", metavar="DB", text="Level of the voice.")]
 Room = Annotated[
-    float,
-    typer.Option(
-        metavar="DB", help="Level of the room's echo; -inf removes it.", rich_help_panel=SOUND
-    ),
+    float, _sound("--room", metavar="DB", text="Level of the room's echo; -inf removes it.")
 ]
 Noise = Annotated[
-    float,
-    typer.Option(metavar="DB", help="Level of the noise; -inf removes it.", rich_help_panel=SOUND),
+    float, _sound("--noise", metavar="DB", text="Level of the noise; -inf removes it.")
 ]
 Stems = Annotated[
     bool,
-    typer.Option(
+    _sound(
         "--stems",
-        help="Write NAME_voice, NAME_room and NAME_noise instead: they add up to the input.",
-        rich_help_panel=SOUND,
+        text="Write NAME_voice, NAME_room and NAME_noise instead: they add up to the input.",
     ),
 ]
 Linked = Annotated[
-    bool,
-    typer.Option(
-        "--linked",
-        help="Treat all channels alike, so that the stereo image stays.",
-        rich_help_panel=SOUND,
-    ),
+    bool, _sound("--linked", text="Treat all channels alike, so that the stereo image stays.")
 ]
 Model = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Another model file (.onnx).", rich_help_panel=SOUND),
+    Path | None, _sound("--model", metavar="FILE", text="Another model file (.onnx).")
 ]
+
 Output = Annotated[
     str | None,
-    typer.Option(
+    _files(
         "-o",
         "--output",
         metavar="PLACE",
-        help="A file, a folder (names and trees are kept in it), or - for standard output. "
+        text="A file, a folder (names and trees are kept in it), or - for standard output. "
         "Without it, NAME_enhanced.EXT beside the input.",
-        rich_help_panel=FILES,
     ),
 ]
-Recursive = Annotated[
-    bool,
-    typer.Option("-r", "--recursive", help="Search folders in folders.", rich_help_panel=FILES),
-]
+Recursive = Annotated[bool, _files("-r", "--recursive", text="Search folders in folders.")]
 Format = Annotated[
     str | None,
-    typer.Option(
+    _files(
         "--format",
         metavar="EXT",
-        help="wav, flac, ogg, opus, mp3... instead of the input's format.",
-        rich_help_panel=FILES,
+        text="wav, flac, ogg, opus, mp3... instead of the input's format.",
     ),
 ]
 Subtype = Annotated[
     str | None,
-    typer.Option(
+    _files(
+        "--subtype",
         metavar="TYPE",
-        help="PCM_16, PCM_24, FLOAT... instead of the input's sample type.",
-        rich_help_panel=FILES,
+        text="PCM_16, PCM_24, FLOAT... instead of the input's sample type.",
     ),
 ]
 Raw = Annotated[
     str | None,
-    typer.Option(
+    _files(
+        "--raw",
         metavar="TYPE,RATE,CHANNELS",
-        help="Standard input and output have no header but are this, such as s16le,16000,1.",
-        rich_help_panel=FILES,
+        text="Standard input and output have no header but are this, such as s16le,16000,1.",
     ),
 ]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=FILES),
-]
+Overwrite = Annotated[bool, _files("--overwrite", text="Replace outputs that exist.")]
 SkipExisting = Annotated[
-    bool,
-    typer.Option(
-        "--skip-existing", help="Leave out inputs whose output exists.", rich_help_panel=FILES
-    ),
+    bool, _files("--skip-existing", text="Leave out inputs whose output exists.")
 ]
 ReplaceBadSamples = Annotated[
-    bool,
-    typer.Option(
-        "--replace-bad-samples",
-        help="Take NaN and infinite samples for silence.",
-        rich_help_panel=FILES,
-    ),
+    bool, _files("--replace-bad-samples", text="Take NaN and infinite samples for silence.")
 ]
-Plot = Annotated[
-    bool,
-    typer.Option("--plot", help="Draw before and after as a PNG too.", rich_help_panel=OTHER),
-]
+
+Plot = Annotated[bool, _other("--plot", text="Draw before and after as a PNG too.")]
 Jobs = Annotated[
     int,
-    typer.Option(
+    _other(
         "-j",
         "--jobs",
-        min=0,
         metavar="N",
-        help="Files at the same time, a process each; 0 is one for each core.",
-        rich_help_panel=OTHER,
+        text="Files at the same time, a process each; 0 is one for each core.",
+        min=0,
     ),
 ]
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print a summary as JSON to standard output.", rich_help_panel=OTHER
-    ),
-]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Say nothing but errors.", rich_help_panel=OTHER)
-]
+Json = Annotated[bool, _other("--json", text="Print a summary as JSON to standard output.")]
+Quiet = Annotated[bool, _other("-q", "--quiet", text="Say nothing but errors.")]
 Version = Annotated[
-    bool,
-    typer.Option(
-        "--version",
-        callback=show_version,
-        is_eager=True,
-        help="Show the version.",
-        rich_help_panel=OTHER,
-    ),
+    bool, _other("--version", text="Show the version.", callback=show_version, is_eager=True)
 ]

@@ -29,6 +29,11 @@ class Task:
     plot: Path | None = None
 
     @property
+    def label(self) -> str:
+        """The input, as messages call it."""
+        return "standard input" if self.source == PIPE else str(self.source)
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         files = () if self.audio == (PIPE,) else self.audio
         return files if self.plot is None else (*files, self.plot)
@@ -138,7 +143,7 @@ def make_plan(inputs: Sequence[str], recursive: bool, naming: Naming) -> Plan:
         task = naming.task(source, inside)
         reason = _clash(task, originals, taken) or _exists(task, naming)
         if reason:
-            plan.failures.append(Failure(str(source), reason))
+            plan.failures.append(Failure(task.label, reason))
         elif naming.skip_existing and any(path.exists() for path in task.outputs):
             plan.skipped.append(source)
         else:

@@ -52,7 +52,7 @@ def write_plot(path: Path, panels: list[Panel]) -> None:
         image = _draw(axis, panel, level, loudest)
     axes[-1].set_xlabel("time (minutes:seconds)", color=STYLE["faint"])
     bar = figure.colorbar(image, ax=list(axes), aspect=40, pad=0.015)
-    bar.set_label("level (dB below a sine at full scale)", color=STYLE["faint"])
+    bar.set_label("level (dB; a sine at full scale is 0)", color=STYLE["faint"])
     bar.outline.set_visible(False)
     _save(figure, path)
 

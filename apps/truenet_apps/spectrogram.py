@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 WINDOW_SECONDS = 0.032
 MOST_ROWS = 512
-MOST_COLUMNS = 2400  # about as many as a picture has pixels; when full, neighbours are merged
+MOST_COLUMNS = 1200  # twice as many at times: a picture has about 1500 pixels
 
 
 class Spectrogram:
