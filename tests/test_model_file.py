@@ -1,4 +1,4 @@
-"""The model file does what the PyTorch model does, in any pieces, for as long as one likes; with the shipped weights."""
+"""The shipped model file does what the PyTorch model does, in any pieces, for as long as one likes."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,13 @@ def calls(audio: Audio, hop: int, frames: int) -> Iterator[Audio]:
         yield audio[:, begin : begin + frames * hop]
 
 
-def run(model: ModelFile, audio: Audio, faders: Audio, frames: int = FRAMES_PER_CALL, state: Audio | None = None) -> tuple[Audio, Audio]:
+def run(
+    model: ModelFile,
+    audio: Audio,
+    faders: Audio,
+    frames: int = FRAMES_PER_CALL,
+    state: Audio | None = None,
+) -> tuple[Audio, Audio]:
     state = model.first_state(len(audio)) if state is None else state
     outputs = []
     for block in calls(audio, model.info.hop_samples, frames):
@@ -52,7 +58,9 @@ def run(model: ModelFile, audio: Audio, faders: Audio, frames: int = FRAMES_PER_
 
 
 def residual_db(signal: Audio, other: Audio) -> float:
-    power = np.mean((signal - other).astype(np.float64) ** 2) / np.mean(signal.astype(np.float64) ** 2)
+    power = np.mean((signal - other).astype(np.float64) ** 2) / np.mean(
+        signal.astype(np.float64) ** 2
+    )
     return float(10 * np.log10(power + 1e-30))
 
 
@@ -68,8 +76,10 @@ def test_the_shipped_file_is_made_of_the_shipped_weights(model_file: ModelFile) 
 
 def test_it_stands_alone() -> None:
     graph = onnx.load(SHIPPED_MODEL, load_external_data=False)
-    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in graph.graph.initializer)
-    assert {opset.domain for opset in graph.opset_import} <= {"", "ai.onnx"}
+    assert all(
+        tensor.data_location == onnx.TensorProto.DEFAULT for tensor in graph.graph.initializer
+    )
+    assert {opset.domain for opset in graph.opset_import} == {""}
     assert not any(node.doc_string or len(node.metadata_props) for node in graph.graph.node)
     assert b"/work" not in SHIPPED_MODEL.read_bytes()
     state = json.loads({p.key: p.value for p in graph.metadata_props}["state_layout"])
@@ -117,7 +127,9 @@ def test_in_float64_pieces_equal_the_whole(minute: Audio) -> None:
     torch.testing.assert_close(alone, whole[1:], rtol=0, atol=1e-9)
 
 
-def test_faders_at_one_return_the_input_and_stems_add_up(model_file: ModelFile, minute: Audio) -> None:
+def test_faders_at_one_return_the_input_and_stems_add_up(
+    model_file: ModelFile, minute: Audio
+) -> None:
     audio, latency = minute[:1], model_file.info.latency_samples
     together, _ = run(model_file, audio, np.ones((1, 3), np.float32))
     assert np.abs(together[:, latency:] - audio[:, :-latency]).max() < 1e-5
@@ -144,7 +156,9 @@ def test_ten_hard_minutes_leave_the_model_as_good_as_fresh(model_file: ModelFile
         lambda shape: np.sign(generator.standard_normal(shape, np.float32)),
     )
     noisy, clean = (
-        np.concatenate([soundfile.read(folder / f"{name}.flac", dtype="float32")[0] for name in NAMES[:2]])
+        np.concatenate(
+            [soundfile.read(folder / f"{name}.flac", dtype="float32")[0] for name in NAMES[:2]]
+        )
         for folder in (SAMPLES, SAMPLES / "clean")
     )
     noisy, clean = np.resize(noisy, 7500 * 128), np.resize(clean, 7500 * 128)
@@ -169,7 +183,9 @@ def test_ten_hard_minutes_leave_the_model_as_good_as_fresh(model_file: ModelFile
 def test_export_of_other_weights(tmp_path: Path) -> None:
     """A variant goes the same way; the file says what it is; the target appears only when complete."""
     torch.manual_seed(0)
-    config = truenet.TRUNetConfig(hop_samples=256, encoder_channels=(8,) * 6, decoder_channels=(8,) * 5)
+    config = truenet.TRUNetConfig(
+        hop_samples=256, encoder_channels=(8,) * 6, decoder_channels=(8,) * 5
+    )
     from truenet.streaming import StreamingTRUNet
 
     model = StreamingTRUNet(config)
@@ -182,6 +198,8 @@ def test_export_of_other_weights(tmp_path: Path) -> None:
     audio = np.random.default_rng(0).standard_normal((2, 256 * 20), np.float32) * np.float32(0.1)
     found, _ = run(opened, audio, BOTH, frames=3)
     with torch.no_grad():
-        expected, _ = model.eval()(torch.from_numpy(audio), model.initial_state(2), torch.from_numpy(BOTH))
+        expected, _ = model.eval()(
+            torch.from_numpy(audio), model.initial_state(2), torch.from_numpy(BOTH)
+        )
     assert residual_db(expected.numpy(), found) < -90
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "w.safetensors"]

@@ -84,7 +84,7 @@ class TRUNetConfig:
 class MixingConfig:
     """How mixtures are drawn. Ranges are (low, high), drawn uniformly; probabilities are in 0..1.
 
-    speech, noise, rooms: folders (or tables of torchaudio datasets) that are searched for audio files.
+    speech, noise, rooms: folders that are searched for audio files; without rooms some are simulated.
     direct_ms: the part of a room's response after the direct path that belongs to the voice; the paper takes
     the direct path alone (about 2.5 ms).
     """

@@ -96,6 +96,10 @@ def clean(graph: onnx.ModelProto) -> onnx.ModelProto:
         del value.metadata_props[:]
     del graph.graph.value_info[:], graph.metadata_props[:], graph.graph.metadata_props[:]
     _shorten_names(graph.graph)
+    used = {node.domain for node in graph.graph.node}
+    kept = [opset for opset in graph.opset_import if opset.domain in used]
+    del graph.opset_import[:]
+    graph.opset_import.extend(kept)
     graph.producer_name, graph.producer_version, graph.doc_string = "truenet", "", ""
     graph.graph.name = "truenet"
     return graph
