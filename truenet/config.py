@@ -79,7 +79,11 @@ class TRUNetConfig:
 class MixingConfig:
     """How mixtures are drawn. Ranges are (low, high), drawn uniformly; probabilities are in 0..1.
 
-    speech, noise, rooms: folders (or tables of torchaudio datasets) that are searched for audio files.
+    speech, noise, rooms: folders that are searched for audio files. Without rooms some are simulated, without
+    noise all of it is made.
+    speech_weights, noise_weights: pairs of a source (a folder directly inside one of the folders) and how much
+    more often than the others it is drawn; 0 leaves it out. A voice target must be dry: weight dry speech up.
+    gate_db: how far the noise floor in the pauses of the speech recordings is turned down; 0 leaves it.
     direct_ms: the part of a room's response after the direct path that belongs to the voice; the paper takes
     the direct path alone (about 2.5 ms).
     """
@@ -87,11 +91,15 @@ class MixingConfig:
     speech: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
+    speech_weights: tuple[tuple[str, float], ...] = ()
+    noise_weights: tuple[tuple[str, float], ...] = ()
+    gate_db: float = 15.0
     crop_samples: int = 48_768
     direct_ms: float = 50.0
     snr_db: tuple[float, float] = (-5.0, 25.0)
     level_dbfs: tuple[float, float] = (-45.0, -12.0)
     room_probability: float = 0.5
+    noise_room_probability: float = 0.2
     second_noise_probability: float = 0.35
     made_noise_probability: float = 0.3
     speed_probability: float = 0.6
