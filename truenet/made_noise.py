@@ -10,6 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from truenet.sources import SAMPLE_RATE_HZ, Recordings
+from truenet.tracks import repeated, slow_curve
 
 Maker = Callable[[np.random.Generator, Recordings, int], NDArray[np.float32]]
 
@@ -22,23 +23,12 @@ def make_noise(
     return makers[generator.integers(len(makers))](generator, speech, samples)
 
 
-def slow_curve(
-    generator: np.random.Generator, samples: int, points_per_second: float
-) -> NDArray[np.float32]:
-    """A random curve within -1..1 with so many support points a second."""
-    points = int(samples / SAMPLE_RATE_HZ * points_per_second) + 2
-    curve = generator.uniform(-1, 1, points)
-    return np.interp(np.linspace(0, points - 1, samples), np.arange(points), curve).astype(
-        np.float32
-    )
-
-
 def coloured(
     generator: np.random.Generator, speech: Recordings, samples: int
 ) -> NDArray[np.float32]:
     """White, pink, brown or any tilt between, steady or slowly modulated."""
-    decades_per_octave = generator.choice([0.0, -3.0, -6.0, generator.uniform(-9, 3)])
-    noise = _tilted(generator, samples, decades_per_octave, corner_hz=40.0)
+    db_per_octave = generator.choice([0.0, -3.0, -6.0, generator.uniform(-9, 3)])
+    noise = _tilted(generator, samples, db_per_octave, corner_hz=40.0)
     if generator.random() < 0.5:
         depth_db = generator.uniform(3, 15)
         noise *= _gain(depth_db * slow_curve(generator, samples, generator.uniform(0.5, 8)))
@@ -91,21 +81,6 @@ def babble(generator: np.random.Generator, speech: Recordings, samples: int) -> 
     for _ in range(generator.integers(4, 9)):
         track += _gain(generator.uniform(-6, 0)) * _unit(repeated(generator, speech, samples))
     return track
-
-
-def repeated(
-    generator: np.random.Generator, recordings: Recordings, samples: int
-) -> NDArray[np.float32]:
-    """A piece of one recording, its places joined by short crossfades where it is too short."""
-    index = recordings.draw(generator)
-    track = recordings.excerpt(index, generator, samples)
-    while len(track) < samples:
-        piece = recordings.excerpt(index, generator, samples)
-        fade = min(320, len(piece) // 2, len(track) // 2)
-        rising = np.sin(np.linspace(0, np.pi / 2, fade, dtype=np.float32))
-        piece[:fade] = piece[:fade] * rising + track[len(track) - fade :] * rising[::-1]
-        track = np.concatenate([track[: len(track) - fade], piece])
-    return track[:samples]
 
 
 def _tilted(

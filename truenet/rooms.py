@@ -1,6 +1,6 @@
 """Room responses, each split into the direct sound (voice) and what comes later (room).
 
-voice + room is the recording in the room exactly, because the two parts of a response add up to the whole.
+voice + room is the recording in the room exactly: the two parts of a response add up to the whole.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ CROSSFADE_SAMPLES = 24  # 1.5 ms, around the end of the direct part
 class Rooms:
     """Responses at 16 kHz, float32 of shape (rooms, RESPONSE_SAMPLES).
 
-    The direct path of each lies at LEAD_SAMPLES, and the direct part has unit energy. direct + late is the
-    whole response.
+    The direct path of each lies at LEAD_SAMPLES, the direct part has unit energy, and direct + late
+    is the whole response.
     """
 
     direct: NDArray[np.float32]
@@ -67,16 +67,19 @@ class Rooms:
 
 
 def align(response: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move the direct path, which is the largest sample, to LEAD_SAMPLES, and cut or pad to RESPONSE_SAMPLES.
+    """Move the direct path to LEAD_SAMPLES, and cut or pad to RESPONSE_SAMPLES.
+
+    The direct path is the first sample at least half as large as the largest, which may be a
+    reflection.
 
     Raises:
         ValueError: the response is silent.
     """
     magnitude = np.abs(response)
-    peak = int(magnitude.argmax())
-    if not magnitude[peak] > 0:
+    if not magnitude.max() > 0:
         raise ValueError("a room response is silent")
-    padded = np.concatenate([np.zeros(LEAD_SAMPLES, np.float32), response])[peak:]
+    direct_path = int(np.argmax(magnitude >= 0.5 * magnitude.max()))
+    padded = np.concatenate([np.zeros(LEAD_SAMPLES, np.float32), response])[direct_path:]
     aligned = np.zeros(RESPONSE_SAMPLES, np.float32)
     aligned[: len(padded)] = padded[:RESPONSE_SAMPLES]
     # A response that is cut must not end in a step.
@@ -88,17 +91,17 @@ def align(response: NDArray[np.float32]) -> NDArray[np.float32]:
 def split(
     responses: NDArray[np.float32], direct_ms: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The direct and the late part of aligned responses (rooms, RESPONSE_SAMPLES), in that order.
+    """Split aligned responses (rooms, RESPONSE_SAMPLES) into their direct and their late part.
 
-    The cut is a smooth crossfade in the middle of which direct_ms after the direct path lies. Both parts are
-    scaled so that the direct one has unit energy.
+    The cut is a crossfade around direct_ms after the direct path. Both parts are scaled so that the
+    direct one has unit energy.
 
     Raises:
-        ValueError: direct_ms is negative or longer than the responses.
+        ValueError: direct_ms is outside of 1 to 1000.
     """
     cut_samples = LEAD_SAMPLES + direct_ms * SAMPLE_RATE_HZ / 1000
-    if not LEAD_SAMPLES <= cut_samples < RESPONSE_SAMPLES:
-        raise ValueError(f"direct_ms is {direct_ms}; give 0 to 1190, the papers use 2.5 or 50")
+    if not 1 <= direct_ms <= 1000:
+        raise ValueError(f"direct_ms is {direct_ms}; give 1 to 1000, 2.5 is the direct path alone")
     phase = (np.arange(RESPONSE_SAMPLES) - cut_samples) / CROSSFADE_SAMPLES
     window = np.cos(np.pi / 2 * np.clip(phase + 0.5, 0, 1)) ** 2
     direct = responses * window.astype(np.float32)

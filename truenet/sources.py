@@ -1,7 +1,7 @@
 """Recordings in memory: every audio file of some folders as one flat array of 16 kHz mono int16.
 
-One array, because worker processes then share it after a fork, and hours of speech cost 115 MB each.
-With a cache folder the array is decoded once and memory-mapped from then on.
+One array, because worker processes share it after a fork; an hour is 115 MB. With a cache
+folder the array is decoded once and memory-mapped from then on.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ Weights = Sequence[tuple[str, float]]
 
 
 class AudioDataset(Protocol):
-    """What torchaudio's datasets are: items begin with (waveform (channels, samples), sample rate)."""
+    """As torchaudio's datasets: items begin with a waveform (channels, samples) and its rate."""
 
     def __len__(self) -> int: ...
 
@@ -41,8 +41,8 @@ class AudioDataset(Protocol):
 class Recordings:
     """Many recordings in one array, drawn at random.
 
-    A source is drawn in proportion to its weight and the square root of its duration, then a recording in it
-    in proportion to the square root of its own: a few long readers must not drown many short ones.
+    A source is drawn in proportion to its weight and the square root of its duration, a recording
+    in it in proportion to the square root of its own: few long readers must not drown many short.
 
     samples: all recordings end to end, 16 kHz mono int16.
     offsets: recording k is samples[offsets[k] : offsets[k + 1]].
@@ -85,7 +85,7 @@ class Recordings:
             ValueError: a folder is missing or holds no audio that can be read.
         """
         files = [(folder, path) for folder in map(Path, folders) for path in find_audio(folder)]
-        key = _fingerprint([path for _, path in files])
+        key = _fingerprint(files)
         index_path = None if cache is None else cache / f"{key}.json"
         if cache is not None and index_path is not None and index_path.is_file():
             index = json.loads(index_path.read_text(encoding="utf-8"))
@@ -217,12 +217,14 @@ def _dataset_samples(dataset: AudioDataset) -> Iterator[NDArray[np.int16]]:
         yield _as_int16(_at_16_khz(channels_last, int(rate_hz)))
 
 
-def _fingerprint(paths: Iterable[Path]) -> str:
-    """Changes when a file is added, removed, moved or changed."""
+def _fingerprint(files: Iterable[tuple[Path, Path]]) -> str:
+    """Changes when a file of the (folder, path) pairs is added, removed, moved or changed."""
     digest = hashlib.sha256()
-    for path in paths:
-        stat = path.stat()
-        digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for folder, path in files:
+        stat, folder_path = path.stat(), folder.resolve()
+        digest.update(
+            f"{folder_path} {path.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode()
+        )
     return digest.hexdigest()[:24]
 
 
