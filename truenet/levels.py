@@ -51,7 +51,7 @@ def gate(speech: Tensor, depth_db: float) -> Tensor:
     """
     hop = GATE_HOP_SAMPLES
     power = functional.avg_pool1d(speech.square()[:, None], 2 * hop, hop, padding=hop)
-    held_db = _decibels(functional.max_pool1d(power, 7, 1, padding=3))
+    held_db = _decibels(functional.max_pool1d(power, 11, 1, padding=5))
     below_db = GATE_BEGINS_DB - held_db + active_level_db(speech)[:, None, None]
     share = (below_db / (GATE_BEGINS_DB - GATE_ENDS_DB)).clamp(0, 1)
     smooth = functional.avg_pool1d(share, 5, 1, padding=2, count_include_pad=False)

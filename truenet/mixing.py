@@ -81,8 +81,8 @@ class Mixer:
     ) -> None:
         self.config, self.speech, self.noise, self.rooms = config, speech, noise, rooms
         self.seed = seed
-        # Everything is made this long, and the crop is its end: filters and rooms have then settled,
-        # and what the circular convolution wraps around lies before the crop.
+        # Everything is made this long and the crop is its end: by then filters and rooms have
+        # settled, and what the circular convolution wraps around lies before the crop.
         needed = config.crop_samples + RESPONSE_SAMPLES
         self.track_samples = int(scipy.fft.next_fast_len(needed, real=True))
         self._hz = torch.fft.rfftfreq(self.track_samples, 1 / SAMPLE_RATE_HZ)
@@ -143,8 +143,8 @@ class Mixer:
         def any_room() -> int:
             return int(generator.integers(len(self.rooms)))
 
-        def below_half_a_second() -> int:
-            return int(generator.integers(SAMPLE_RATE_HZ // 2))
+        def up_to_half_a_second() -> int:
+            return int(generator.integers(min(SAMPLE_RATE_HZ, config.crop_samples) // 2 + 1))
 
         return Draw(
             has_speech=kind >= 2,
@@ -153,7 +153,7 @@ class Mixer:
             noise_room=_maybe(generator, config.noise_room_probability, any_room),
             snr_db=generator.uniform(*config.snr_db),
             level_dbfs=generator.uniform(*config.level_dbfs),
-            silence_samples=_maybe(generator, 0.4, below_half_a_second),
+            silence_samples=_maybe(generator, 0.4, up_to_half_a_second),
             lowpass_hz=_maybe(
                 generator, config.lowpass_probability, lambda: generator.uniform(3000, 7000)
             ),

@@ -103,7 +103,7 @@ def split(
     if not 1 <= direct_ms <= 1000:
         raise ValueError(f"direct_ms is {direct_ms}; give 1 to 1000, 2.5 is the direct path alone")
     phase = (np.arange(RESPONSE_SAMPLES) - cut_samples) / CROSSFADE_SAMPLES
-    window = np.cos(np.pi / 2 * np.clip(phase + 0.5, 0, 1)) ** 2
+    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(phase + 0.5, 0, 1))
     direct = responses * window.astype(np.float32)
     scale = 1 / np.sqrt((direct**2).sum(axis=1, keepdims=True))
     return direct * scale, (responses - direct) * scale

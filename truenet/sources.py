@@ -61,8 +61,8 @@ class Recordings:
         known = sorted(set(self.sources))
         for source, weight in self.weights:
             if source not in known:
-                nearest = difflib.get_close_matches(source, known, n=1, cutoff=0.0)
-                raise ValueError(f"no source is named {source!r}; the nearest is {nearest}")
+                nearest = difflib.get_close_matches(source, known, n=1, cutoff=0.0)[0]
+                raise ValueError(f"no source is named {source!r}; the nearest is {nearest!r}")
             if weight < 0:
                 raise ValueError(
                     f"the weight of source {source!r} is {weight}; it must be 0 or more"

@@ -10,7 +10,9 @@ from truenet.sources import SAMPLE_RATE_HZ, Recordings
 
 TALKER_LEVEL_DB = -25.0
 QUIETEST_DB = -70.0  # a recording below this is silence and is not turned up
-SPEEDS = (0.85, 1.15)
+SHORTEST_PIECE_SAMPLES = 160
+TALKER_SPEEDS = (0.85, 1.15)
+NOISE_SPEEDS = (1.0, 1.3)  # slower would leave the top band empty, where it gives the noise away
 
 
 def talk(
@@ -22,11 +24,11 @@ def talk(
     """
     track = np.zeros(samples, np.float32)
     position = 0
-    while position < samples:
+    while samples - position >= SHORTEST_PIECE_SAMPLES:
         most = samples - position
         if generator.random() < 0.3:
             most = min(most, int(generator.uniform(0.7, 2.0) * SAMPLE_RATE_HZ))
-        speed = _speed(generator, speed_probability)
+        speed = _speed(generator, speed_probability, TALKER_SPEEDS)
         piece = speech.excerpt(speech.draw(generator), generator, int(most * speed) + 2)
         piece = _without_pauses_around(_change_speed(piece, speed)[:most])
         level_db = max(active_level_db(torch.from_numpy(piece)).item(), QUIETEST_DB)
@@ -41,7 +43,7 @@ def recorded_noise(
     generator: np.random.Generator, noise: Recordings, samples: int, speed_probability: float
 ) -> NDArray[np.float32]:
     """A piece of one noise recording, sometimes with slow changes of its level."""
-    speed = _speed(generator, speed_probability)
+    speed = _speed(generator, speed_probability, NOISE_SPEEDS)
     track = _change_speed(repeated(generator, noise, int(samples * speed) + 2), speed)[:samples]
     if generator.random() < 0.2:
         depth_db = generator.uniform(3, 10)
@@ -75,15 +77,17 @@ def slow_curve(
     return np.interp(place, np.arange(points), curve).astype(np.float32)
 
 
-def _speed(generator: np.random.Generator, probability: float) -> float:
-    return float(generator.uniform(*SPEEDS)) if generator.random() < probability else 1.0
+def _speed(
+    generator: np.random.Generator, probability: float, speeds: tuple[float, float]
+) -> float:
+    return float(generator.uniform(*speeds)) if generator.random() < probability else 1.0
 
 
 def _change_speed(piece: NDArray[np.float32], speed: float) -> NDArray[np.float32]:
     """Play so many times as fast: pitch and formants move too, which makes a new voice."""
     if speed == 1.0:
         return piece
-    return np.asarray(soxr.resample(piece, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, "LQ"))
+    return np.asarray(soxr.resample(piece, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ))
 
 
 def _without_pauses_around(piece: NDArray[np.float32]) -> NDArray[np.float32]:
