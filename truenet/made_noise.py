@@ -55,11 +55,11 @@ def hum(generator: np.random.Generator, speech: Recordings, samples: int) -> NDA
 def clicks(generator: np.random.Generator, speech: Recordings, samples: int) -> NDArray[np.float32]:
     """Short decaying knocks at random times, like keys, cutlery or crackle."""
     track = np.zeros(samples, np.float32)
-    length = int(generator.uniform(0.002, 0.03) * SAMPLE_RATE_HZ)
+    length = int(generator.uniform(0.01, 0.08) * SAMPLE_RATE_HZ)
     time = np.arange(length, dtype=np.float32) / SAMPLE_RATE_HZ
     for _ in range(generator.poisson(generator.uniform(2, 12) * samples / SAMPLE_RATE_HZ) + 1):
         start = generator.integers(0, max(samples - length, 1))
-        decay = np.exp(-time * generator.uniform(150, 1500))
+        decay = np.exp(-time * generator.uniform(50, 800))
         knock = generator.standard_normal(length, dtype=np.float32)
         knock += 2 * np.sin(2 * np.pi * generator.uniform(300, 5000) * time)
         place = track[start : start + length]
