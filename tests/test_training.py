@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from truenet.config import MixingConfig, TrainingConfig, TRUNetConfig, to_dict
-from truenet.mixing import Mixer, open_mixer
+from truenet.mixing import Mixer
 from truenet.training import BEST_WEIGHTS, WEIGHTS, Progress, Run, TrainingStep, learning_rate
 from truenet.weights import load_weights
 
@@ -65,7 +65,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
 
 @pytest.fixture(scope="module")
 def mixer(config: TrainingConfig) -> Mixer:
-    return open_mixer(config.mixing, config.seed)
+    return Mixer.from_config(config.mixing, config.seed)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -218,10 +218,10 @@ def test_two_processes_take_the_mean_of_their_gradients(
     ("change", "message"),
     [
         ({"steps": 1, "stepz": 2}, "unknown key 'stepz'; did you mean 'steps'"),
-        ({"mixing": {}}, "names no speech folders"),
+        ({"mixing": {}}, "mixing.speech names no folder"),
         (
             {"mixing": {"speech": ["/nowhere"], "noise": ["/nowhere"]}},
-            "speech folder /nowhere does not exist",
+            "/nowhere is not a folder",
         ),
     ],
 )
