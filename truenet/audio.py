@@ -4,6 +4,7 @@
 `open_pipe` a stream that can be read only once. Memory does not grow with the length.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -130,24 +131,13 @@ class SoundFileReader:
         samples: int | None = None,
     ) -> None:
         self._name = name
-        self._source = source
-        try:
-            self._file = soundfile.SoundFile(source, closefd=False, **_raw_arguments(raw))
-        except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"{name}: not an audio file that can be read ({_reason(error)})"
-            ) from error
-        length = self._file.frames if raw is None else samples
-        known = length is not None and length < UNKNOWN_SAMPLES
-        self.info = AudioInfo(
-            sample_rate_hz=self._file.samplerate,
-            channels=self._file.channels,
-            format="WAV" if raw else self._file.format,
-            subtype=self._file.subtype,
-            samples=length if known else None,
-            tags=self._file.copy_metadata(),
-        )
-        check_info(name, self.info)
+        with contextlib.ExitStack() as opened:
+            if isinstance(source, io.RawIOBase):
+                opened.callback(source.close)
+            self._file = opened.enter_context(_open_file(name, source, raw))
+            self.info = _info(self._file, raw, samples)
+            check_info(name, self.info)
+            self._opened = opened.pop_all()
 
     def blocks(self, samples: int) -> Iterator[Samples]:
         done, total = 0, self.info.samples
@@ -175,9 +165,7 @@ class SoundFileReader:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
-        if isinstance(self._source, io.RawIOBase):
-            self._source.close()
+        self._opened.close()
 
 
 def check_info(name: str, info: AudioInfo) -> None:
@@ -204,16 +192,37 @@ def damaged(name: str, where: str) -> str:
     )
 
 
-def _raw_arguments(raw: RawFormat | None) -> dict[str, Any]:
-    if raw is None:
-        return {}
-    return {
-        "format": "RAW",
-        "subtype": raw.subtype,
-        "endian": raw.endian,
-        "samplerate": raw.sample_rate_hz,
-        "channels": raw.channels,
-    }
+def _open_file(
+    name: str, source: Path | int | io.RawIOBase, raw: RawFormat | None
+) -> soundfile.SoundFile:
+    layout: dict[str, Any] = {}
+    if raw is not None:
+        layout = {
+            "format": "RAW",
+            "subtype": raw.subtype,
+            "endian": raw.endian,
+            "samplerate": raw.sample_rate_hz,
+            "channels": raw.channels,
+        }
+    try:
+        return soundfile.SoundFile(source, closefd=False, **layout)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name}: not an audio file that can be read ({_reason(error)})"
+        ) from error
+
+
+def _info(file: soundfile.SoundFile, raw: RawFormat | None, samples: int | None) -> AudioInfo:
+    length = file.frames if raw is None else samples
+    known = length is not None and length < UNKNOWN_SAMPLES
+    return AudioInfo(
+        sample_rate_hz=file.samplerate,
+        channels=file.channels,
+        format=file.format if raw is None else "WAV",
+        subtype=file.subtype,
+        samples=length if known else None,
+        tags=file.copy_metadata(),
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -233,11 +242,11 @@ def _examine(name: str, descriptor: int) -> int | None:
     size = os.fstat(descriptor).st_size
     header = read_header(lambda count: _read_exactly(descriptor, count))
     os.lseek(descriptor, 0, os.SEEK_SET)
-    start = _read_exactly(descriptor, 12)
+    start = _read_exactly(descriptor, 24)
     os.lseek(descriptor, 0, os.SEEK_SET)
     if not size:
         raise ValueError(f"{name}: an empty file")
-    if start[:4] == b"FORM" and int.from_bytes(start[4:8], "big") + 8 > size + 1:
+    if _declared_bytes(start) > size + 1:
         raise ValueError(damaged(name, "at its end"))
     if header is None:
         return None
@@ -248,6 +257,15 @@ def _examine(name: str, descriptor: int) -> int | None:
         promised = header.data_bytes / max(1, header.bytes_a_second)
         raise ValueError(damaged(name, f"after {seconds:.2f} s of {promised:.2f} s"))
     return None
+
+
+def _declared_bytes(start: bytes) -> int:
+    """Size of the file by its own words; 0 where it says nothing. (WAV is looked at closer.)"""
+    if start[:4] == b"FORM":  # AIFF
+        return int.from_bytes(start[4:8], "big") + 8
+    if start[:4] == b"riff":  # W64
+        return int.from_bytes(start[16:24], "little")
+    return 0
 
 
 class _UnclosedWav(io.FileIO):
