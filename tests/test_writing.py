@@ -81,7 +81,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path, noise: Noise) -> None:
 
 def test_a_file_that_is_not_finished_leaves_nothing(tmp_path: Path, noise: Noise) -> None:
     (tmp_path / "old.wav").write_bytes(b"old")
-    for path in (tmp_path / "new" / "folder" / "a.wav", tmp_path / "old.wav"):
+    for path in (tmp_path / "new.wav", tmp_path / "old.wav"):
         with FileWriter(path, info(), "WAV", "PCM_16") as writer:
             writer.write(noise(100, 1))
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.wav"]

@@ -20,7 +20,7 @@ from truenet.fifo import Samples
 from truenet.raw import RawFormat
 from truenet.samples import MOST_CHANNELS
 from truenet.suffixes import CONTAINERS
-from truenet.wav import read_header
+from truenet.wav import UnclosedWav, read_header
 
 UNKNOWN_SAMPLES = 2**48  # libsndfile gives huge numbers where a length is unknown
 STANDARD_INPUT = "standard input"
@@ -86,7 +86,7 @@ def open_audio(path: Path) -> AudioReader:
             patched = _examine(str(path), file.fileno())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    source = path if patched is None else _UnclosedWav(path, patched)
+    source = path if patched is None else UnclosedWav(path, patched)
     return SoundFileReader(str(path), source)
 
 
@@ -100,7 +100,7 @@ def open_pipe(descriptor: int, raw: RawFormat | None = None) -> AudioReader:
         return SoundFileReader(STANDARD_INPUT, descriptor, raw)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         patched = _examine(STANDARD_INPUT, descriptor)
-        return SoundFileReader(STANDARD_INPUT, _UnclosedWav(descriptor, patched))
+        return SoundFileReader(STANDARD_INPUT, UnclosedWav(descriptor, patched))
     header = read_header(lambda count: _read_exactly(descriptor, count))
     if header is None:
         raise ValueError(
@@ -111,6 +111,17 @@ def open_pipe(descriptor: int, raw: RawFormat | None = None) -> AudioReader:
     raw = RawFormat(header.subtype, "LITTLE", header.sample_rate_hz, header.channels)
     samples = None if header.data_bytes is None else header.data_bytes // header.frame_bytes
     return SoundFileReader(STANDARD_INPUT, descriptor, raw, samples)
+
+
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from start to end only.
+
+    After each read of a file with `seekable()`, soundfile seeks to where it is already: that loses
+    3,000 samples at every block of an MP3 file, and time elsewhere.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 class SoundFileReader:
@@ -205,7 +216,7 @@ def _open_file(
             "channels": raw.channels,
         }
     try:
-        return soundfile.SoundFile(source, closefd=False, **layout)
+        return _ForwardFile(source, closefd=False, **layout)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"{name}: not an audio file that can be read ({_reason(error)})"
@@ -266,26 +277,3 @@ def _declared_bytes(start: bytes) -> int:
     if start[:4] == b"riff":  # W64
         return int.from_bytes(start[16:24], "little")
     return 0
-
-
-class _UnclosedWav(io.FileIO):
-    """A WAV file whose header holds no length, seen as one of the greatest length.
-
-    Args:
-        file: path or file descriptor.
-        length_at: where the length stands; None leaves everything as it is.
-    """
-
-    def __init__(self, file: Path | int, length_at: int | None) -> None:
-        super().__init__(file, "rb", closefd=not isinstance(file, int))
-        self._length_at = length_at
-
-    def readinto(self, buffer: Any) -> int:
-        start = self.tell()
-        count = super().readinto(buffer) or 0
-        if self._length_at is not None:
-            view = memoryview(buffer).cast("B")
-            for place in range(self._length_at, self._length_at + 4):
-                if 0 <= place - start < count:
-                    view[place - start] = 0xFF
-        return count

@@ -18,6 +18,7 @@ from truenet.faders import linear_gain
 from truenet.fifo import Samples
 from truenet.modelfile import ModelFile
 from truenet.raw import RawFormat
+from truenet.samples import BadSamples
 from truenet.writing import AudioWriter, FileWriter, PipeWriter, choose_encoding
 from truenet_apps.enhance_plan import PARTS, PIPE, Task
 from truenet_apps.levels import LevelMeter
@@ -112,9 +113,9 @@ def enhance_task(task: Task, settings: Settings, progress: Progress) -> Result:
         stream = _open_stream(settings, reader.info)
         before, after = (_Listener(reader.info, task.plot is not None) for _ in range(2))
         for block in _blocks(task, reader):
-            before.add(block)
             enhanced = stream.process(block)
             _check_samples(task, stream, settings)
+            before.add(block)
             _deliver(enhanced, writers, after)
             progress(len(block) / reader.info.sample_rate_hz)
         _deliver(stream.flush(), writers, after)
@@ -146,6 +147,7 @@ class _Listener:
         self.picture = Spectrogram(info.sample_rate_hz) if draws else None
 
     def add(self, block: Samples) -> None:
+        block = BadSamples().replace(block)
         self.meter.add(block)
         if self.picture is not None:
             self.picture.add(block)
