@@ -21,7 +21,7 @@ from truenet.raw import RawFormat
 from truenet.samples import BadSamples
 from truenet.writing import AudioWriter, FileWriter, PipeWriter, choose_encoding
 from truenet_apps.enhance_plan import PARTS, PIPE, Task
-from truenet_apps.levels import LevelMeter
+from truenet_apps.metering import LevelMeter
 from truenet_apps.spectrogram import Spectrogram
 
 PIPE_BLOCK_SECONDS = 0.032  # four frames: little delay, and hardly slower than long blocks

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from truenet_apps.levels import LevelMeter
+from truenet_apps.metering import LevelMeter
 
 Noise = Callable[..., NDArray[np.float32]]
 
