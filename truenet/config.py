@@ -84,7 +84,12 @@ class TRUNetConfig:
 class MixingConfig:
     """How mixtures are drawn. Ranges are (low, high), drawn uniformly; probabilities are in 0..1.
 
-    speech, noise, rooms: folders (or tables of torchaudio datasets) that are searched for audio files.
+    speech, noise, rooms: folders that are searched for audio files. Without rooms some are
+    simulated, without noise all of it is made.
+    speech_weights, noise_weights: pairs of a source (a folder directly inside one of the folders)
+    and how much more often than the others it is drawn; 0 leaves it out. A voice target must be
+    dry: weight dry speech up.
+    gate_db: how far the noise floor in the pauses of speech is turned down; 0 leaves it.
     direct_ms: the part of a room's response after the direct path that belongs to the voice; the paper takes
     the direct path alone (about 2.5 ms).
     """
@@ -92,11 +97,15 @@ class MixingConfig:
     speech: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
+    speech_weights: tuple[tuple[str, float], ...] = ()
+    noise_weights: tuple[tuple[str, float], ...] = ()
+    gate_db: float = 15.0
     crop_samples: int = 48_768
     direct_ms: float = 50.0
     snr_db: tuple[float, float] = (-5.0, 25.0)
     level_dbfs: tuple[float, float] = (-45.0, -12.0)
     room_probability: float = 0.5
+    noise_room_probability: float = 0.2
     second_noise_probability: float = 0.35
     made_noise_probability: float = 0.3
     speed_probability: float = 0.6
@@ -106,6 +115,18 @@ class MixingConfig:
     silence_probability: float = 0.02
     noise_only_probability: float = 0.04
     clean_only_probability: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("snr_db", "level_dbfs"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"mixing.{name}: the range is {low} to {high}; give (low, high)")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_probability") and not 0 <= value <= 1:
+                raise ValueError(f"mixing.{field.name} is {value}; give 0 to 1")
+        if self.crop_samples < 1:
+            raise ValueError(f"mixing.crop_samples is {self.crop_samples}; give 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -219,8 +219,9 @@ def scoring_package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
         raise ImportError(
-            f"{name} is not installed; run: pip install 'truenet[train]'", name=name
+            f"{package} is not installed; run: pip install 'truenet[train]'"
         ) from error
 
 

@@ -1,91 +1,132 @@
-"""Room responses, each split into what belongs to the voice and the reverberation that follows."""
+"""Room responses, each split into the direct sound (voice) and what comes later (room).
 
-from dataclasses import dataclass
+voice + room is the recording in the room exactly: the two parts of a response add up to the whole.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from truenet.sources import SAMPLE_RATE_HZ, Float32, Recordings
+from truenet.sources import SAMPLE_RATE_HZ, decode, find_audio
 
-LONGEST_SAMPLES = int(1.2 * SAMPLE_RATE_HZ)
-BEFORE_SAMPLES = SAMPLE_RATE_HZ // 500  # the rising edge of a band-limited direct path
-_FADE_SAMPLES = SAMPLE_RATE_HZ // 500
+RESPONSE_SAMPLES = 19_200  # 1.2 s
+LEAD_SAMPLES = 40  # kept before the direct path: a band-limited impulse begins before its peak
+CROSSFADE_SAMPLES = 24  # 1.5 ms, around the end of the direct part
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Rooms:
-    """Responses with the direct path at sample 0; what precedes it (at most 2 ms) wraps round to the end.
+    """Responses at 16 kHz, float32 of shape (rooms, RESPONSE_SAMPLES).
 
-    direct, late: (count, LONGEST_SAMPLES) float32; their sum is the response, whose direct part has unit energy.
+    The direct path of each lies at LEAD_SAMPLES, the direct part has unit energy, and direct + late
+    is the whole response.
     """
 
-    direct: Tensor
-    late: Tensor
+    direct: NDArray[np.float32]
+    late: NDArray[np.float32]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.direct)
 
+    @classmethod
+    def from_folders(cls, folders: Iterable[str | Path], direct_ms: float) -> "Rooms":
+        """Read every room response in the folders and below; of several channels the first.
 
-def split_rooms(responses: Recordings | list[Float32], direct_ms: float) -> Rooms:
-    """Cut responses `direct_ms` after their largest sample, which is taken as the direct path.
+        Args:
+            folders: searched recursively for audio files.
+            direct_ms: how much after the direct path still belongs to the voice.
 
-    Args:
-        responses: at 16 kHz; longer ones than 1.2 s are cut.
-        direct_ms: how much of the response after the direct path belongs to the voice.
+        Raises:
+            ValueError: a folder is missing or holds no response that can be read.
+        """
+        paths = [path for folder in folders for path in find_audio(Path(folder))]
+        responses, skipped = [], []
+        for path in paths:
+            try:
+                responses.append(align(decode(path)[:, 0]))
+            except ValueError:
+                skipped.append(str(path))
+        if not responses:
+            raise ValueError(
+                f"none of the {len(paths)} room responses can be read, the first is {paths[0]}"
+            )
+        return cls(*split(np.stack(responses), direct_ms), tuple(skipped))
+
+    @classmethod
+    def simulate(cls, rooms: int, direct_ms: float, seed: int = 0) -> "Rooms":
+        """Make shoebox rooms by the image method; the same seed gives the same rooms.
+
+        Sides 3-10 m, RT60 0.15-0.8 s, talker 0.5-3 m from the microphone.
+        """
+        generator = np.random.default_rng(seed)
+        return cls(*split(np.stack([align(_shoebox(generator)) for _ in range(rooms)]), direct_ms))
+
+
+def align(response: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Move the direct path to LEAD_SAMPLES, and cut or pad to RESPONSE_SAMPLES.
+
+    The direct path is the first sample at least half as large as the largest, which may be a
+    reflection.
+
+    Raises:
+        ValueError: the response is silent.
     """
-    whole = torch.from_numpy(np.stack([_align(responses[i]) for i in range(len(responses))]))
-    end = round(direct_ms * SAMPLE_RATE_HZ / 1000)
-    keep = torch.zeros(LONGEST_SAMPLES)
-    fade = torch.arange(_FADE_SAMPLES) / _FADE_SAMPLES
-    keep[:end] = 1
-    keep[end : end + _FADE_SAMPLES] = torch.cos(fade * torch.pi / 2).square()
-    keep[-BEFORE_SAMPLES:] = 1
-    direct = whole * keep
-    scale = 1 / direct.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
-    return Rooms(direct * scale, (whole - direct) * scale)
-
-
-def _align(response: Float32) -> Float32:
-    peak = int(np.abs(response).argmax())
-    before = min(BEFORE_SAMPLES, peak)
-    after = response[peak : peak + LONGEST_SAMPLES - before]
-    aligned = np.zeros(LONGEST_SAMPLES, np.float32)
-    aligned[: len(after)] = after
-    if before:
-        aligned[-before:] = response[peak - before : peak]
+    magnitude = np.abs(response)
+    if not magnitude.max() > 0:
+        raise ValueError("a room response is silent")
+    direct_path = int(np.argmax(magnitude >= 0.5 * magnitude.max()))
+    padded = np.concatenate([np.zeros(LEAD_SAMPLES, np.float32), response])[direct_path:]
+    aligned = np.zeros(RESPONSE_SAMPLES, np.float32)
+    aligned[: len(padded)] = padded[:RESPONSE_SAMPLES]
+    # A response that is cut must not end in a step.
+    fade_samples = RESPONSE_SAMPLES // 10
+    aligned[-fade_samples:] *= np.linspace(1, 0, fade_samples, dtype=np.float32)
     return aligned
 
 
-def simulate_rooms(count: int, seed: int) -> list[Float32]:
-    """Shoebox rooms by the image method (pyroomacoustics): 3–10 m, reverberation 0.15–0.9 s, talker 0.5–4 m away.
+def split(
+    responses: NDArray[np.float32], direct_ms: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Split aligned responses (rooms, RESPONSE_SAMPLES) into their direct and their late part.
 
-    Needs the extra `train`.
+    The cut is a crossfade around direct_ms after the direct path. Both parts are scaled so that the
+    direct one has unit energy.
+
+    Raises:
+        ValueError: direct_ms is outside of 1 to 1000.
     """
+    cut_samples = LEAD_SAMPLES + direct_ms * SAMPLE_RATE_HZ / 1000
+    if not 1 <= direct_ms <= 1000:
+        raise ValueError(f"direct_ms is {direct_ms}; give 1 to 1000, 2.5 is the direct path alone")
+    phase = (np.arange(RESPONSE_SAMPLES) - cut_samples) / CROSSFADE_SAMPLES
+    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(phase + 0.5, 0, 1))
+    direct = responses * window.astype(np.float32)
+    scale = 1 / np.sqrt((direct**2).sum(axis=1, keepdims=True))
+    return direct * scale, (responses - direct) * scale
+
+
+def _shoebox(generator: np.random.Generator) -> NDArray[np.float32]:
+    # Needed only where no rooms are given.
     import pyroomacoustics
 
-    generator = np.random.default_rng(seed)
-    responses: list[Float32] = []
-    while len(responses) < count:
-        size = generator.uniform((3.0, 3.0, 2.3), (10.0, 8.0, 4.0))
-        reverberation_s = generator.uniform(0.15, 0.9)
-        microphone, talker = generator.uniform(0.4, size - 0.4), generator.uniform(0.4, size - 0.4)
-        if not 0.5 < np.linalg.norm(microphone - talker) < 4:
-            continue
-        try:
-            absorption, order = pyroomacoustics.inverse_sabine(reverberation_s, size)
-        except ValueError:  # no material is that dry in a room of this size
-            continue
-        room = pyroomacoustics.ShoeBox(
-            size,
-            fs=SAMPLE_RATE_HZ,
-            materials=pyroomacoustics.Material(absorption),
-            max_order=min(order, 17),
-        )
-        room.add_source(talker)
-        room.add_microphone(microphone)
-        room.compute_rir()
-        response: npt.NDArray[np.float64] = room.rir[0][0]
-        responses.append(response.astype(np.float32))
-    return responses
+    sides = generator.uniform([3.0, 3.0, 2.3], [10.0, 8.0, 4.0])
+    talker, microphone = (generator.uniform(0.5, sides - 0.5) for _ in range(2))
+    distance = np.linalg.norm(talker - microphone)
+    wanted = generator.uniform(0.5, 3.0)
+    if distance > wanted:
+        microphone = talker + (microphone - talker) * wanted / distance
+    absorption, order = pyroomacoustics.inverse_sabine(generator.uniform(0.15, 0.8), sides)
+    room = pyroomacoustics.ShoeBox(
+        sides,
+        fs=SAMPLE_RATE_HZ,
+        materials=pyroomacoustics.Material(absorption),
+        max_order=min(order, 30),
+    )
+    room.add_source(talker)
+    room.add_microphone(microphone)
+    room.compute_rir()
+    return np.asarray(room.rir[0][0], np.float32)

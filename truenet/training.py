@@ -60,11 +60,13 @@ class TrainingStep(nn.Module):
 
     def forward(self, mixture: Tensor, parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """mixture (batch, samples), parts (3, batch, samples) to the total loss and its terms."""
-        latency = self.model.config.latency_samples
-        estimates, _ = self.model.parts(
-            nn.functional.pad(mixture, (0, latency)), self.model.initial_state(mixture.shape[0])
-        )
-        return part_losses(estimates[..., latency:], parts, mixture, self.config.loss)
+        hop, latency = self.model.config.hop_samples, self.model.config.latency_samples
+        crops, samples = mixture.shape
+        padding = latency + -(samples + latency) % hop
+        padded = nn.functional.pad(mixture, (0, padding))
+        estimates, _ = self.model.parts(padded, self.model.initial_state(crops))
+        estimates = estimates[..., latency : latency + samples]
+        return part_losses(estimates, parts, mixture, self.config.loss)
 
 
 class Run:
@@ -165,9 +167,17 @@ class Run:
                 if log:
                     log.write(progress)
                 report(progress)
-                if stopped():
+                if self._any(stopped()):
                     break
         self.save()
+
+    def _any(self, stopped: bool) -> bool:
+        """Whether any process was asked to stop: all end at the same step."""
+        if self.world == 1:
+            return stopped
+        flag = torch.tensor(float(stopped), device=self.device)
+        dist.all_reduce(flag)
+        return bool(flag)
 
     def _steps(self, module: nn.Module) -> Iterator[Progress]:
         config = self.config
@@ -217,6 +227,7 @@ class Run:
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
             pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else it draws from the one that the checkpoint keeps
         )
 
     def _update(

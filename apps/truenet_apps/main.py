@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from truenet_apps.evaluate import evaluate
+from truenet_apps.export import export
+from truenet_apps.info import info
 from truenet_apps.train import train
 
 
@@ -19,9 +21,12 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            message = f"{error.name} is not installed; run: pip install 'truenet[train]'"
         except (ValueError, OSError, ImportError) as error:
-            typer.echo(f"{ctx.info_name}: {error}", err=True)
-            raise typer.Exit(1) from error
+            message = str(error)
+        typer.echo(f"{ctx.info_name}: {message}", err=True)
+        raise typer.Exit(1)
 
 
 app = typer.Typer(
@@ -33,6 +38,8 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(info)
+app.command()(export)
 
 
 def run() -> None:

@@ -35,7 +35,7 @@ def train(
     from torch import distributed as dist
 
     from truenet.config import TrainingConfig, read_config
-    from truenet.mixing import open_mixer
+    from truenet.mixing import Mixer
     from truenet.training import Run
 
     settings = read_config(TrainingConfig, config)
@@ -44,7 +44,7 @@ def train(
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     stop = _StopOnSignal()
-    mixer = open_mixer(settings.mixing, settings.seed, cache)
+    mixer = Mixer.from_config(settings.mixing, settings.seed, cache)
     run = Run(settings, folder or Path("runs") / config.stem, mixer)
     if run.rank == 0:
         typer.echo(f"{run.folder}: step {run.step} of {settings.steps}", err=True)

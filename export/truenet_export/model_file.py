@@ -88,14 +88,18 @@ def clean(graph: onnx.ModelProto) -> onnx.ModelProto:
         options.log_severity_level = 3
         onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
         graph = onnx.load(path)
-    for node in graph.graph.node:
-        node.doc_string = node.name = ""
+    for index, node in enumerate(graph.graph.node):
+        node.doc_string, node.name = "", f"n{index}"  # onnxruntime 1.20 takes no nameless nodes
         del node.metadata_props[:]
     for value in (*graph.graph.input, *graph.graph.output, *graph.graph.initializer):
         value.doc_string = ""
         del value.metadata_props[:]
     del graph.graph.value_info[:], graph.metadata_props[:], graph.graph.metadata_props[:]
     _shorten_names(graph.graph)
+    used = {node.domain for node in graph.graph.node}
+    kept = [opset for opset in graph.opset_import if opset.domain in used]
+    del graph.opset_import[:]
+    graph.opset_import.extend(kept)
     graph.producer_name, graph.producer_version, graph.doc_string = "truenet", "", ""
     graph.graph.name = "truenet"
     return graph
