@@ -210,7 +210,10 @@ def _draw(task: Task, path: Path, before: _Listener, after: _Listener) -> None:
 
     panels = [
         Panel(name, side.picture, side.meter.level_dbfs, side.meter.snr_db)
-        for name, side in ((task.source.name, before), (task.audio[0].name, after))
+        for name, side in (
+            (f"before: {Path(task.label).name}", before),
+            (f"after: {task.audio[0].name}", after),
+        )
         if side.picture is not None
     ]
     write_plot(path, panels)
