@@ -104,3 +104,10 @@ def noise() -> Callable[..., NDArray[np.float32]]:
         return (0.1 * generator.standard_normal(shape)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working folder during the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

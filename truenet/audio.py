@@ -4,6 +4,7 @@
 `open_pipe` a stream that can be read only once. Memory does not grow with the length.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -19,7 +20,7 @@ from truenet.fifo import Samples
 from truenet.raw import RawFormat
 from truenet.samples import MOST_CHANNELS
 from truenet.suffixes import CONTAINERS
-from truenet.wav import read_header
+from truenet.wav import UnclosedWav, read_header
 
 UNKNOWN_SAMPLES = 2**48  # libsndfile gives huge numbers where a length is unknown
 STANDARD_INPUT = "standard input"
@@ -85,7 +86,7 @@ def open_audio(path: Path) -> AudioReader:
             patched = _examine(str(path), file.fileno())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    source = path if patched is None else _UnclosedWav(path, patched)
+    source = path if patched is None else UnclosedWav(path, patched)
     return SoundFileReader(str(path), source)
 
 
@@ -99,7 +100,7 @@ def open_pipe(descriptor: int, raw: RawFormat | None = None) -> AudioReader:
         return SoundFileReader(STANDARD_INPUT, descriptor, raw)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         patched = _examine(STANDARD_INPUT, descriptor)
-        return SoundFileReader(STANDARD_INPUT, _UnclosedWav(descriptor, patched))
+        return SoundFileReader(STANDARD_INPUT, UnclosedWav(descriptor, patched))
     header = read_header(lambda count: _read_exactly(descriptor, count))
     if header is None:
         raise ValueError(
@@ -110,6 +111,17 @@ def open_pipe(descriptor: int, raw: RawFormat | None = None) -> AudioReader:
     raw = RawFormat(header.subtype, "LITTLE", header.sample_rate_hz, header.channels)
     samples = None if header.data_bytes is None else header.data_bytes // header.frame_bytes
     return SoundFileReader(STANDARD_INPUT, descriptor, raw, samples)
+
+
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file that is read from start to end only.
+
+    After each read of a file with `seekable()`, soundfile seeks to where it is already: that loses
+    3,000 samples at every block of an MP3 file, and time elsewhere.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 class SoundFileReader:
@@ -130,24 +142,13 @@ class SoundFileReader:
         samples: int | None = None,
     ) -> None:
         self._name = name
-        self._source = source
-        try:
-            self._file = soundfile.SoundFile(source, closefd=False, **_raw_arguments(raw))
-        except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-            raise ValueError(
-                f"{name}: not an audio file that can be read ({_reason(error)})"
-            ) from error
-        length = self._file.frames if raw is None else samples
-        known = length is not None and length < UNKNOWN_SAMPLES
-        self.info = AudioInfo(
-            sample_rate_hz=self._file.samplerate,
-            channels=self._file.channels,
-            format="WAV" if raw else self._file.format,
-            subtype=self._file.subtype,
-            samples=length if known else None,
-            tags=self._file.copy_metadata(),
-        )
-        check_info(name, self.info)
+        with contextlib.ExitStack() as opened:
+            if isinstance(source, io.RawIOBase):
+                opened.callback(source.close)
+            self._file = opened.enter_context(_open_file(name, source, raw))
+            self.info = _info(self._file, raw, samples)
+            check_info(name, self.info)
+            self._opened = opened.pop_all()
 
     def blocks(self, samples: int) -> Iterator[Samples]:
         done, total = 0, self.info.samples
@@ -175,9 +176,7 @@ class SoundFileReader:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
-        if isinstance(self._source, io.RawIOBase):
-            self._source.close()
+        self._opened.close()
 
 
 def check_info(name: str, info: AudioInfo) -> None:
@@ -204,16 +203,37 @@ def damaged(name: str, where: str) -> str:
     )
 
 
-def _raw_arguments(raw: RawFormat | None) -> dict[str, Any]:
-    if raw is None:
-        return {}
-    return {
-        "format": "RAW",
-        "subtype": raw.subtype,
-        "endian": raw.endian,
-        "samplerate": raw.sample_rate_hz,
-        "channels": raw.channels,
-    }
+def _open_file(
+    name: str, source: Path | int | io.RawIOBase, raw: RawFormat | None
+) -> soundfile.SoundFile:
+    layout: dict[str, Any] = {}
+    if raw is not None:
+        layout = {
+            "format": "RAW",
+            "subtype": raw.subtype,
+            "endian": raw.endian,
+            "samplerate": raw.sample_rate_hz,
+            "channels": raw.channels,
+        }
+    try:
+        return _ForwardFile(source, closefd=False, **layout)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name}: not an audio file that can be read ({_reason(error)})"
+        ) from error
+
+
+def _info(file: soundfile.SoundFile, raw: RawFormat | None, samples: int | None) -> AudioInfo:
+    length = file.frames if raw is None else samples
+    known = length is not None and length < UNKNOWN_SAMPLES
+    return AudioInfo(
+        sample_rate_hz=file.samplerate,
+        channels=file.channels,
+        format=file.format if raw is None else "WAV",
+        subtype=file.subtype,
+        samples=length if known else None,
+        tags=file.copy_metadata(),
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -233,11 +253,11 @@ def _examine(name: str, descriptor: int) -> int | None:
     size = os.fstat(descriptor).st_size
     header = read_header(lambda count: _read_exactly(descriptor, count))
     os.lseek(descriptor, 0, os.SEEK_SET)
-    start = _read_exactly(descriptor, 12)
+    start = _read_exactly(descriptor, 24)
     os.lseek(descriptor, 0, os.SEEK_SET)
     if not size:
         raise ValueError(f"{name}: an empty file")
-    if start[:4] == b"FORM" and int.from_bytes(start[4:8], "big") + 8 > size + 1:
+    if _declared_bytes(start) > size + 1:
         raise ValueError(damaged(name, "at its end"))
     if header is None:
         return None
@@ -250,24 +270,10 @@ def _examine(name: str, descriptor: int) -> int | None:
     return None
 
 
-class _UnclosedWav(io.FileIO):
-    """A WAV file whose header holds no length, seen as one of the greatest length.
-
-    Args:
-        file: path or file descriptor.
-        length_at: where the length stands; None leaves everything as it is.
-    """
-
-    def __init__(self, file: Path | int, length_at: int | None) -> None:
-        super().__init__(file, "rb", closefd=not isinstance(file, int))
-        self._length_at = length_at
-
-    def readinto(self, buffer: Any) -> int:
-        start = self.tell()
-        count = super().readinto(buffer) or 0
-        if self._length_at is not None:
-            view = memoryview(buffer).cast("B")
-            for place in range(self._length_at, self._length_at + 4):
-                if 0 <= place - start < count:
-                    view[place - start] = 0xFF
-        return count
+def _declared_bytes(start: bytes) -> int:
+    """Size of the file by its own words; 0 where it says nothing. (WAV is looked at closer.)"""
+    if start[:4] == b"FORM":  # AIFF
+        return int.from_bytes(start[4:8], "big") + 8
+    if start[:4] == b"riff":  # W64
+        return int.from_bytes(start[16:24], "little")
+    return 0

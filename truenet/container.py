@@ -34,14 +34,14 @@ class ContainerReader:
             self._container.close()
             raise ValueError(f"{path}: has no audio track")
         self._stream: Any = self._container.streams.audio[0]
-        duration = self._stream.duration
+        duration = self._container.duration
         self.info = AudioInfo(
             sample_rate_hz=self._stream.rate,
             channels=self._stream.channels,
             format="WAV",
             subtype="PCM_24" if self._stream.format.name.startswith("s32") else "PCM_16",
             samples=None,
-            estimated_seconds=duration and float(duration * self._stream.time_base),
+            estimated_seconds=duration and duration / av.time_base,
         )
         check_info(str(path), self.info)
 

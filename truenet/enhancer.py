@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from truenet.faders import DEFAULT_NOISE_DB, DEFAULT_ROOM_DB, DEFAULT_VOICE_DB, linear_gain
 from truenet.fifo import SampleFifo, Samples
 from truenet.modelfile import ModelFile, ModelInfo
-from truenet.samples import BadSamples, as_float, check_shape
+from truenet.samples import BadSamples, as_columns
 from truenet.stream import FrameStream
 
 
@@ -146,11 +146,11 @@ class Enhancer:
                 frames.
         """
         block = np.asarray(block)
-        check_shape(block)
+        columns = as_columns(block)
         stream = self._stream or self._start(block.shape[1:])
         self._check_block(block)
         stream.faders = self._faders
-        self._waiting.put(self._bad.replace(as_float(block).reshape(len(block), -1)))
+        self._waiting.put(self._bad.replace(columns))
         self._warn_of_bad_samples()
         whole = len(self._waiting) // self.hop_samples * self.hop_samples
         self._ready.put(stream.process(self._waiting.take(whole))[0])
@@ -185,8 +185,7 @@ class Enhancer:
         from truenet.anyrate import AnyRateStream  # brings soxr, which a stream does without
 
         samples = np.asarray(samples)
-        check_shape(samples)
-        columns = as_float(samples).reshape(len(samples), -1)
+        columns = as_columns(samples)
         self.reset()
         stream = AnyRateStream(
             self._model, sample_rate_hz, columns.shape[1], self._faders, linked=self._linked

@@ -45,6 +45,13 @@ def check_shape(samples: NDArray[Any]) -> None:
         )
 
 
+def as_columns(samples: NDArray[Any]) -> Samples:
+    """Samples as float32 (samples, channels), mono as one channel; errors as of the two above."""
+    check_shape(samples)
+    columns = samples[:, np.newaxis] if samples.ndim == 1 else samples
+    return as_float(columns)
+
+
 class BadSamples:
     """Puts silence in place of NaN, infinite and absurdly large samples, and counts them.
 

@@ -74,7 +74,7 @@ def container_for(format_: str, subtype: str, channels: int, samples: int | None
 class FileWriter:
     """A file that gets its name when `commit` is called, and leaves nothing behind without.
 
-    It is written beside its place under a hidden name. Folders that are missing are made.
+    It is written beside its place under a hidden name. Folders that are missing are made, and stay.
 
     Args:
         path: the name that it gets.
@@ -90,7 +90,7 @@ class FileWriter:
         self._path = path
         self._subtype = subtype
         self._temporary = path.with_name(f".enhance-{secrets.token_hex(4)}.part")
-        self._made = _make_folders(path)
+        _make_folders(path)
         try:
             self._file = soundfile.SoundFile(
                 self._temporary,
@@ -123,7 +123,6 @@ class FileWriter:
             os.replace(self._temporary, self._path)
         except OSError as error:
             raise ValueError(f"{self._path}: cannot be written: {error.strerror}") from error
-        self._made = []
 
     def __enter__(self) -> Self:
         return self
@@ -135,9 +134,6 @@ class FileWriter:
     def _discard(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._temporary.unlink()
-        for folder in self._made:
-            with contextlib.suppress(OSError):  # something else is in it by now
-                folder.rmdir()
 
 
 class PipeWriter:
@@ -173,14 +169,11 @@ class PipeWriter:
         """Nothing is left to do: what was written has gone."""
 
 
-def _make_folders(path: Path) -> list[Path]:
-    """Make the folders above a file; those that were missing, the innermost first."""
-    missing = [folder for folder in path.parents if not folder.exists()]
+def _make_folders(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
-    return missing
 
 
 def _why_not(path: Path, source: AudioInfo, format_: str, subtype: str) -> str:

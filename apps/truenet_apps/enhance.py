@@ -3,6 +3,7 @@
 Nothing heavy is imported before the options are understood, so that --help answers at once.
 """
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -75,8 +76,11 @@ def _carry_out(plan: Plan, settings: "Settings", jobs: int, json: bool, quiet: b
     report = Report(plan, quiet)
     try:
         model = open_model(settings.model)
-        with report.progress() as progress:
-            for outcome in run_tasks(plan.tasks, settings, jobs, progress):
+        with (
+            report.progress() as progress,
+            contextlib.closing(run_tasks(plan.tasks, settings, jobs, progress)) as outcomes,
+        ):
+            for outcome in outcomes:
                 report.add(outcome)
     except ValueError as error:
         _stop(error, 1)

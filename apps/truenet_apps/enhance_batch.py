@@ -3,10 +3,11 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -19,7 +20,7 @@ Outcome = Result | Failure
 
 def run_tasks(
     tasks: list[Task], settings: Settings, jobs: int, progress: Callable[[float], None]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Enhance every task.
 
     Args:
@@ -31,11 +32,25 @@ def run_tasks(
     Yields:
         What became of each task, in the order in which they end.
     """
-    if min(jobs, len(tasks)) <= 1:
-        for task in tasks:
-            yield _attempt(task, settings, progress)
-        return
-    yield from _run_in_processes(tasks, settings, jobs, progress)
+    with _no_empty_folders(tasks):
+        if min(jobs, len(tasks)) > 1:
+            yield from _run_in_processes(tasks, settings, jobs, progress)
+        else:
+            for task in tasks:
+                yield _attempt(task, settings, progress)
+
+
+@contextlib.contextmanager
+def _no_empty_folders(tasks: list[Task]) -> Iterator[None]:
+    """Remove folders that were made for outputs which then never came."""
+    above = {folder for task in tasks for path in task.outputs for folder in path.parents}
+    missing = sorted(folder for folder in above if not folder.exists())
+    try:
+        yield
+    finally:
+        for folder in reversed(missing):  # the innermost first
+            with contextlib.suppress(OSError):  # not made, or not empty
+                folder.rmdir()
 
 
 def _attempt(task: Task, settings: Settings, progress: Callable[[float], None]) -> Outcome:
@@ -66,8 +81,9 @@ def _run_in_processes(
         try:
             for future in concurrent.futures.as_completed(futures):
                 yield _outcome(future, futures[future])
-        except BaseException:  # Ctrl-C or SIGTERM: the workers clean up and end
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # Ctrl-C or SIGTERM: the workers clean up and end, the pool waits
+            for future in futures:
+                future.cancel()
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
@@ -93,7 +109,10 @@ def _start_worker(ticks: Any) -> None:
 
 
 def _work(task: Task, settings: Settings) -> Outcome:
-    return _attempt(task, settings, _Worker.ticks.put)
+    try:
+        return _attempt(task, settings, _Worker.ticks.put)
+    except SystemExit as ended:  # cleaned up; the pool would only give us the next task
+        os._exit(int(ended.code or 0))
 
 
 @contextlib.contextmanager

@@ -18,9 +18,10 @@ from truenet.faders import linear_gain
 from truenet.fifo import Samples
 from truenet.modelfile import ModelFile
 from truenet.raw import RawFormat
+from truenet.samples import BadSamples
 from truenet.writing import AudioWriter, FileWriter, PipeWriter, choose_encoding
 from truenet_apps.enhance_plan import PARTS, PIPE, Task
-from truenet_apps.levels import LevelMeter
+from truenet_apps.metering import LevelMeter
 from truenet_apps.spectrogram import Spectrogram
 
 PIPE_BLOCK_SECONDS = 0.032  # four frames: little delay, and hardly slower than long blocks
@@ -112,9 +113,9 @@ def enhance_task(task: Task, settings: Settings, progress: Progress) -> Result:
         stream = _open_stream(settings, reader.info)
         before, after = (_Listener(reader.info, task.plot is not None) for _ in range(2))
         for block in _blocks(task, reader):
-            before.add(block)
             enhanced = stream.process(block)
             _check_samples(task, stream, settings)
+            before.add(block)
             _deliver(enhanced, writers, after)
             progress(len(block) / reader.info.sample_rate_hz)
         _deliver(stream.flush(), writers, after)
@@ -146,6 +147,7 @@ class _Listener:
         self.picture = Spectrogram(info.sample_rate_hz) if draws else None
 
     def add(self, block: Samples) -> None:
+        block = BadSamples().replace(block)
         self.meter.add(block)
         if self.picture is not None:
             self.picture.add(block)
@@ -208,7 +210,10 @@ def _draw(task: Task, path: Path, before: _Listener, after: _Listener) -> None:
 
     panels = [
         Panel(name, side.picture, side.meter.level_dbfs, side.meter.snr_db)
-        for name, side in ((task.source.name, before), (task.audio[0].name, after))
+        for name, side in (
+            (f"before: {Path(task.label).name}", before),
+            (f"after: {task.audio[0].name}", after),
+        )
         if side.picture is not None
     ]
     write_plot(path, panels)

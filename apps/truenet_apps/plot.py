@@ -53,6 +53,7 @@ def write_plot(path: Path, panels: list[Panel]) -> None:
     axes[-1].set_xlabel("time (minutes:seconds)", color=STYLE["faint"])
     bar = figure.colorbar(image, ax=list(axes), aspect=40, pad=0.015)
     bar.set_label("level (dB; a sine at full scale is 0)", color=STYLE["faint"])
+    bar.ax.tick_params(colors=STYLE["faint"])
     bar.outline.set_visible(False)
     _save(figure, path)
 
@@ -72,6 +73,7 @@ def _draw(axis: Any, panel: Panel, level: Any, loudest: float) -> Any:
     axis.set_title(panel.title, loc="left", color=STYLE["ink"], fontweight="bold", fontsize=12)
     axis.set_title(panel.figures, loc="right", color=STYLE["faint"], fontsize=11)
     axis.set_ylabel("frequency (kHz)", color=STYLE["faint"])
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10]))
     axis.xaxis.set_major_formatter(FuncFormatter(_clock))
     axis.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 1.5, 2, 3, 5, 6, 10]))
     axis.tick_params(colors=STYLE["faint"])

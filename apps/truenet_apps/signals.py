@@ -13,4 +13,5 @@ def exit_on_signals() -> None:
 
 
 def _exit(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
     raise SystemExit(128 + number)
