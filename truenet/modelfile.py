@@ -41,7 +41,7 @@ class ModelInfo:
 
 
 class ModelFile:
-    """A model file ready to run: on one thread that sleeps between calls, denormals taken for zero.
+    """A model file ready to run: on one thread that sleeps between calls.
 
     Args:
         path: the .onnx file; None is the model that comes with truenet.
@@ -91,7 +91,6 @@ def _open_session(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # errors are raised, and reported by us
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no other base class
