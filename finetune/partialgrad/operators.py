@@ -121,7 +121,8 @@ def partial_operator(
         columns: what receives the gradient of the chosen columns; its values are not read.
         forward: another way to compute the same output (a faster one, say).
     """
-    return _Partial.apply(x, columns, bias, weight, selected, operator, forward)
+    arguments = (x, columns, bias, weight, selected, operator, forward)
+    return _Partial.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 class _Partial(torch.autograd.Function):
