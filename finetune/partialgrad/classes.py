@@ -33,7 +33,7 @@ def remove_mixin(module: nn.Module, mixin: type[Mixin]) -> None:
     module.__class__ = _combined(own_class(module), _ordered(mixins))
 
 
-def own_class(module: nn.Module) -> type[nn.Module]:
+def own_class(module: nn.Module) -> Any:
     """The class without mixins."""
     return getattr(type(module), "_own_class", type(module))
 
@@ -54,6 +54,6 @@ def _combined(own: Any, mixins: tuple[type[Mixin], ...]) -> type[nn.Module]:
     return type(own.__name__, (*mixins, own), attributes)
 
 
-def _blank(own: type[nn.Module], mixins: tuple[type[Mixin], ...]) -> nn.Module:
+def _blank(own: Any, mixins: tuple[type[Mixin], ...]) -> nn.Module:
     combined = _combined(own, mixins)
     return combined.__new__(combined)

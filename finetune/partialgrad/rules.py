@@ -18,7 +18,7 @@ from partialgrad.layers import (
     Reading,
 )
 from partialgrad.recurrent import PartialRecurrent
-from partialgrad.selection import Random, Selector
+from partialgrad.selection import Given, Random, Selector
 
 _KINDS: tuple[type[PartialLayer], ...] = (
     PartialLinear,
@@ -39,7 +39,8 @@ class Rule:
         pattern: layer names as in `named_modules`, with * and ? as in file names; "*" is every layer.
         types: only layers of these types; empty means any.
         r: how many input columns (rows of an embedding) of each weight; within each group of a grouped convolution.
-        fraction: instead of r, the share of a weight's columns, in (0, 1]; at least one column.
+        fraction: instead of r, the share of a weight's columns, in (0, 1]; at least one column. With `Given` indices,
+            leave both out.
         select: which columns, see `partialgrad.selection`.
         bias: train the layer's bias too (of recurrent layers, the input side's). It keeps no activation.
         train: chosen "columns", only the "bias", "all" parameters of the module itself, or "nothing".
@@ -61,8 +62,10 @@ class Rule:
         if self.train != "columns":
             if self.r is not None or self.fraction is not None:
                 raise ValueError(f"{self}: r and fraction only go with train='columns'")
-        elif (self.r is None) == (self.fraction is None):
-            raise ValueError(f"{self}: give either r or fraction")
+        else:
+            given = isinstance(self.select, Given)
+            if given + (self.r is not None) + (self.fraction is not None) != 1:
+                raise ValueError(f"{self}: give r, or fraction, or indices (select=Given(...))")
         if self.r is not None and self.r < 1:
             raise ValueError(f"r={self.r}: take at least one column, or train='nothing'")
         if self.fraction is not None and not 0 < self.fraction <= 1:
@@ -73,13 +76,15 @@ class Rule:
         return fnmatchcase(name, self.pattern) and (not self.types or isinstance(layer, self.types))
 
     def count(self, name: str, columns: int) -> int:
-        """How many of a weight's columns to train.
+        """How many of the columns of a weight of this name to train.
 
         Raises:
             ValueError: more than there are.
         """
         if self.fraction is not None:
             return max(1, round(self.fraction * columns))
+        if isinstance(self.select, Given):
+            return len(self.select((name,), (), 0))
         assert self.r is not None
         if self.r > columns:
             raise ValueError(
@@ -269,7 +274,10 @@ def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: s
     side = rule.side or any(id(w) in tied or _is_sharded(w) for w in weights)
     if side and mixin is PartialRecurrent:
         return choice("nothing", "frozen: recurrent layers have no side branch for tied weights")
-    counts = tuple(rule.count(name, reading.columns) for reading in mixin.readings(layer))
+    counts = tuple(
+        rule.count(f"{name}.{reading.weights[0]}".lstrip("."), reading.columns)
+        for reading in mixin.readings(layer)
+    )
     detail = f"columns {'in a side branch' if side else 'in place'}, {rule.select}"
     return choice("columns", detail, mixin, side=side, counts=counts)
 

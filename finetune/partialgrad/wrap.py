@@ -32,12 +32,15 @@ class Wrapping:
     Attributes:
         rules: as given.
         requires_grad: parameter name to whether it was trained before.
-        originals: pretrained values, by name, of parameters that are trained in full and of running statistics.
+        originals: pretrained values, by name, of parameters that are trained in full and of running statistics;
+            while disabled, the trained ones.
+        enabled: whether trained values are in use.
     """
 
     rules: tuple[str, ...]
     requires_grad: dict[str, bool]
     originals: dict[str, Tensor] = field(default_factory=dict)
+    enabled: bool = True
 
 
 def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]] = ()) -> Plan:
@@ -142,8 +145,8 @@ def merge(model: nn.Module) -> None:
     Raises:
         ValueError: a trained weight is shared with another layer, which merging would change too.
     """
-    wrapping_of(model)
     enable(model)
+    write(model)
     counts: dict[int, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -161,17 +164,16 @@ def merge(model: nn.Module) -> None:
 @torch.no_grad()
 def _switch(model: nn.Module, enabled: bool) -> None:
     wrapping = wrapping_of(model)
-    for _, layer in partial_layers(model):
-        if enabled or any(columns.enabled for _, columns in layer.each()):
-            layer.switch(enabled)
-    values = dict(model.named_parameters()) | dict(model.named_buffers())
-    if enabled == getattr(wrapping, "_enabled", True):
+    if enabled == wrapping.enabled:
         return
+    for _, layer in partial_layers(model):
+        layer.switch(enabled)
+    values = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, stored in wrapping.originals.items():
-        current = values[name].clone()
+        current = values[name].detach().clone()
         values[name].copy_(stored)
-        wrapping.originals[name] = current.to(stored.device)
-    object.__setattr__(wrapping, "_enabled", enabled)
+        wrapping.originals[name] = current
+    wrapping.enabled = enabled
 
 
 def _restore(model: nn.Module) -> None:
