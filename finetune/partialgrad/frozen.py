@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from partialgrad.bits import pack_bits, unpack_bits
 from partialgrad.classes import Mixin, add_mixin, remove_mixin
 from partialgrad.operators import Convolution, partial_operator
 
@@ -253,15 +254,16 @@ class _TwoSlopes(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, slope: Tensor | None, forward: Callable[..., Tensor]
     ) -> Tensor:
-        ctx.save_for_backward(pack_bits(x > 0), slope)
-        ctx.shape = x.shape
+        positive = x > 0
+        ctx.save_for_backward(pack_bits(positive), slope)
+        ctx.shape, ctx.strides = positive.shape, positive.stride()
         return forward(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         bits, slope = ctx.saved_tensors
-        positive = unpack_bits(bits, ctx.shape)
+        positive = unpack_bits(bits, ctx.shape, ctx.strides)
         if slope is None:
             return dy * positive, None, None
         return torch.where(positive, dy, dy * slope.to(dy.dtype)), None, None
@@ -284,18 +286,3 @@ class _Derivative8Bit(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (steps,) = ctx.saved_tensors
         return dy * (steps.to(dy.dtype) * _DERIVATIVE_STEP + _DERIVATIVE_START), None, None
-
-
-def pack_bits(truth: Tensor) -> Tensor:
-    """Booleans of any shape to bytes, eight in each."""
-    flat = truth.flatten()
-    padded = F.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
-    places = torch.tensor([1 << place for place in range(8)], dtype=torch.uint8, device=flat.device)
-    return (padded * places).sum(1, dtype=torch.uint8)
-
-
-def unpack_bits(packed: Tensor, shape: torch.Size) -> Tensor:
-    """Undo `pack_bits`."""
-    places = torch.arange(8, dtype=torch.uint8, device=packed.device)
-    bits = (packed[:, None] >> places) & 1
-    return bits.flatten()[: shape.numel()].view(shape).bool()

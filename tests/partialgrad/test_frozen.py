@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from partialgrad import Rule, freeze_ops, frozen_ops, saved_bytes, unfreeze_ops, wrap
-from partialgrad.frozen import pack_bits, unpack_bits
 
 OPERATORS = [
     nn.Conv1d(4, 6, 3, 2, 1, groups=2),
@@ -148,12 +147,6 @@ def test_compressed_activations(layer: nn.Module) -> None:
     assert torch.equal(y, expected)
     assert (torch.autograd.grad(y.sum(), x)[0] - dx).abs().max() < 0.0025
     assert saved_bytes(lambda: layer(x)) == x.numel()
-
-
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (3, 5, 2)])
-def test_bits(shape: tuple[int, ...]) -> None:
-    truth = torch.rand(shape) > 0.5
-    assert torch.equal(unpack_bits(pack_bits(truth), truth.shape), truth)
 
 
 def test_freezing_twice() -> None:
