@@ -70,7 +70,8 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
     model.requires_grad_(False)
     for choice in made.choices:
         if choice.train == "all":
-            choice.layer.requires_grad_(True)
+            for parameter in choice.layer.parameters(recurse=False):
+                parameter.requires_grad_(True)
         elif choice.biases:
             _attach(choice, Gather())
     for group in groups:

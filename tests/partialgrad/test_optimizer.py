@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from partialgrad import PartialAdamW, Rule, check_optimizer, freeze_ops, unwrap, wrap
+from partialgrad import PartialAdamW, Rule, check_optimizer, freeze_ops, unwrap, wrap, write
 from partialgrad.wrap import all_columns, partial_layers
 
 
@@ -81,6 +81,36 @@ def test_steps_equal_full_training_of_the_columns(
         optimizer.zero_grad()
         for name, parameter in reference.named_parameters():
             torch.testing.assert_close(net.get_parameter(name), parameter, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_steps_in_mixed_precision(accumulation: int) -> None:
+    torch.manual_seed(0)
+    net = Net(False)
+    reference, before = copy.deepcopy(net), copy.deepcopy(net)
+    wrap(net, [Rule("*", fraction=0.5, bias=True)])
+    ours = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.05)
+    for _ in range(4):
+        for _ in range(accumulation):
+            x = torch.randn(8, 4, 9)
+            with torch.autocast("cpu", torch.bfloat16):
+                losses = [model(x).float().square().mean() for model in (net, reference)]
+            for loss in losses:
+                loss.backward()
+        with torch.no_grad():
+            for name, _, columns in all_columns(net):
+                full = reference.get_parameter(name)
+                assert full.grad is not None
+                chosen = full.grad.index_select(columns.dim, columns.indices)
+                full.index_add_(columns.dim, columns.indices, chosen, alpha=-0.05)
+        ours.step()
+        ours.zero_grad()
+        reference.zero_grad()
+    write(net)
+    for name, weight, _ in all_columns(net):
+        change = reference.get_parameter(name) - before.get_parameter(name)
+        assert change.norm() > 0
+        assert (weight - reference.get_parameter(name)).norm() < 1e-3 * change.norm(), name
 
 
 def test_decay_leads_back_to_the_pretrained_values() -> None:

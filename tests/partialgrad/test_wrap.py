@@ -398,6 +398,26 @@ def test_mixed_precision(side: bool, frozen: bool) -> None:
         assert (columns.delta.grad - want).norm() < 0.05 * want.norm()
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_recurrent_in_mixed_precision(kind: type[nn.GRU] | type[nn.LSTM]) -> None:
+    torch.manual_seed(0)
+    layer = kind(6, 4, bidirectional=True)
+    x = torch.randn(5, 3, 6)
+    expected, _ = layer(x)
+    wrap(layer, [Rule("*", r=2)])
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = layer(x)
+    torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+    y.float().sum().backward()
+
+
+def test_parts_of_attention_trained_in_full_leave_its_children_frozen() -> None:
+    net = nn.MultiheadAttention(4, 2)
+    wrap(net, [Rule("", train="all")])
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    assert trained == ["in_proj_weight", "in_proj_bias"]
+
+
 def test_low_precision_weights_have_a_32_bit_master_copy() -> None:
     torch.manual_seed(0)
     net = nn.Linear(4, 3).bfloat16()
