@@ -5,6 +5,7 @@ from partialgrad.frozen import freeze_ops, frozen_ops, unfreeze_ops
 from partialgrad.measure import saved_bytes
 from partialgrad.observe import gradient_scores, shared_inputs
 from partialgrad.optimizer import PartialAdamW, check_optimizer
+from partialgrad.quantized import quantize_base
 from partialgrad.rules import Plan, Rule, plan
 from partialgrad.selection import Blocks, Given, Random, Scores, WeightNorm
 from partialgrad.wrap import disable, enable, merge, unwrap, wrap, write
@@ -27,6 +28,7 @@ __all__ = [
     "load_adapter",
     "merge",
     "plan",
+    "quantize_base",
     "save_adapter",
     "saved_bytes",
     "shared_inputs",

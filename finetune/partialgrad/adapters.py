@@ -82,6 +82,8 @@ def load_adapter(model: nn.Module, path: str | Path) -> None:
 
 def base_hash(model: nn.Module) -> str:
     """SHA-256 of names, types, shapes and pretrained values of all parameters, wrapped or not."""
+    if is_wrapped(model) and (known := wrapping_of(model).base_sha256) is not None:
+        return known
     originals = wrapping_of(model).originals if is_wrapped(model) else {}
     columns = {id(weight): columns for _, weight, columns in all_columns(model)}
     trained = {id(c.delta) for c in columns.values()}
@@ -111,13 +113,14 @@ def _bytes(value: Tensor) -> Any:
 
 def _layers(model: nn.Module) -> dict[str, dict[str, Any]]:
     layers: dict[str, dict[str, Any]] = {}
+    quantized = wrapping_of(model).base_sha256 is not None
     for name, layer in partial_layers(model):
         parts = dict(layer.each())
         weights = [columns for part, columns in parts.items() if part.startswith("weight")]
         layers[name] = {
             "train": "columns" if weights else "bias",
             "bias": any(part.startswith("bias") for part in parts),
-            "side": any(columns.original is None for columns in weights),
+            "side": any(columns.original is None for columns in weights) and not quantized,
         }
     for name, module in model.named_modules():
         own = [f"{name}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)]

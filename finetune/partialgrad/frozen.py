@@ -72,7 +72,7 @@ class FrozenOps(Mixin):
     Every module does so by itself, not only the outermost: activation checkpointing calls inner ones again.
     """
 
-    layer_order = 1
+    layer_order = 2
     compress: ClassVar[bool] = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -118,15 +118,18 @@ class _OneOperator(PartialLayer):
     def _operator(self, x: Tensor, *args: Any) -> Operator:
         raise NotImplementedError
 
+    def _plain(self, x: Tensor, *args: Any) -> Tensor:
+        """The forward pass of the layer's own class."""
+        return super().forward(x, *args)
+
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """The layer's own forward pass; the backward pass gives the gradient of the chosen columns."""
         self.write()
-        own = super().forward
         columns, bias = self.columns("weight"), self.columns("bias")
         live = columns if columns is not None and columns.original is not None else None
         side = columns if live is None else None
         if not torch.is_grad_enabled() and side is None:
-            return own(x, *args)
+            return self._plain(x, *args)
         operator = self._operator(x, *args)
         y = partial_operator(
             operator,
@@ -135,7 +138,7 @@ class _OneOperator(PartialLayer):
             self.bias if bias is None else bias.delta,
             None if live is None else self.gather(x, operator.channel_dim(x), live.channels),
             None if live is None else live.delta,
-            lambda x: own(x, *args),
+            lambda x: self._plain(x, *args),
         )
         if side is None:
             return y

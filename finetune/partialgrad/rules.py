@@ -1,7 +1,7 @@
 """Rules say what of a model is trained; the plan says what that means for this model, before anything runs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -202,7 +202,7 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
     Raises:
         ValueError: a rule that matches nothing or only layers that cannot be trained so; r larger than a layer.
     """
-    tied = {count_id for count_id, n in Counter(_parameter_ids(model)).items() if n > 1}
+    tied = tied_parameters(model)
     choices, used = [], dict.fromkeys(range(len(rules)), 0)
     refused: dict[int, list[str]] = {number: [] for number in used}
     inside_attention = {
@@ -231,6 +231,12 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
         if not count:
             raise ValueError(_useless(rules, number, refused[number], model))
     return Plan(tuple(choices))
+
+
+def tied_parameters(model: nn.Module) -> set[int]:
+    """Ids of parameters that several layers use."""
+    counts = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    return {parameter for parameter, count in counts.items() if count > 1}
 
 
 def _useless(rules: Sequence[Rule], number: int, refused: list[str], model: nn.Module) -> str:
@@ -280,12 +286,6 @@ def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: s
     )
     detail = f"columns {'in a side branch' if side else 'in place'}, {rule.select}"
     return choice("columns", detail, mixin, side=side, counts=counts)
-
-
-def _parameter_ids(model: nn.Module) -> Iterator[int]:
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            yield id(parameter)
 
 
 def _is_sharded(weight: Any) -> bool:

@@ -19,7 +19,7 @@ from partialgrad.classes import add_mixin, remove_mixin
 from partialgrad.columns import Columns
 from partialgrad.gather import Gather
 from partialgrad.layers import PartialLayer, Reading
-from partialgrad.rules import Choice, Plan, Rule, plan
+from partialgrad.rules import Choice, Plan, Rule, plan, tied_parameters
 from partialgrad.selection import check_indices
 
 _STATE = "_partialgrad"
@@ -35,12 +35,14 @@ class Wrapping:
         originals: pretrained values, by name, of parameters that are trained in full and of running statistics;
             while disabled, the trained ones.
         enabled: whether trained values are in use.
+        base_sha256: hash of the pretrained weights, once they are quantized and cannot be hashed any more.
     """
 
     rules: tuple[str, ...]
     requires_grad: dict[str, bool]
     originals: dict[str, Tensor] = field(default_factory=dict)
     enabled: bool = True
+    base_sha256: str | None = None
 
 
 def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]] = ()) -> Plan:
@@ -136,6 +138,7 @@ def enable(model: nn.Module) -> None:
 
 def unwrap(model: nn.Module) -> None:
     """Undo `wrap`: classes, flags, and to the bit the weights."""
+    _refuse_quantized(model)
     disable(model)
     _restore(model)
 
@@ -146,20 +149,25 @@ def merge(model: nn.Module) -> None:
     Raises:
         ValueError: a trained weight is shared with another layer, which merging would change too.
     """
+    _refuse_quantized(model)
     enable(model)
     write(model)
-    counts: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    tied = tied_parameters(model)
     side = [(n, w, c) for n, w, c in all_columns(model) if c.original is None]
     for name, weight, _ in side:
-        if counts[id(weight)] > 1:
+        if id(weight) in tied:
             raise ValueError(f"{name} is tied to another layer's weight: untie them before merging")
     with torch.no_grad():
         for _, weight, columns in side:
             weight.index_add_(columns.dim, columns.indices, columns.delta.to(weight.dtype))
     _restore(model)
+
+
+def _refuse_quantized(model: nn.Module) -> None:
+    if wrapping_of(model).base_sha256 is not None:
+        raise ValueError(
+            "the base is quantized: save_adapter, load the original base, load_adapter there, then merge"
+        )
 
 
 @torch.no_grad()

@@ -433,22 +433,33 @@ def test_low_precision_weights_have_a_32_bit_master_copy() -> None:
     assert ((grown - 1.02).abs() < 0.006).all()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.filterwarnings("ignore")
-def test_compile(backend: str) -> None:
+def test_compile(backend: str, frozen: bool) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3))
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
     wrap(net, [Rule("*", r=2)])
-    x = torch.randn(2, 4)
-    expected = net(x)
-    expected.sum().backward()
-    gradients = [p.grad for p in net.parameters() if p.grad is not None]
-    net.zero_grad()
-    y = torch.compile(net, backend=backend)(x)
-    torch.testing.assert_close(y, expected)
-    y.sum().backward()
-    got = [p.grad for p in net.parameters() if p.grad is not None]
-    torch.testing.assert_close(got, gradients)
+    if frozen:
+        freeze_ops(net)
+    twin = copy.deepcopy(net)
+    compiled = torch.compile(net, backend=backend)
+    optimizers = [torch.optim.SGD(all_deltas(model), 0.1) for model in (net, twin)]
+    for _ in range(3):
+        x = torch.randn(2, 4)
+        y, expected = compiled(x), twin(x)
+        torch.testing.assert_close(y, expected)
+        y.square().sum().backward()
+        expected.square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert compiled.state_dict()
+    torch.testing.assert_close(all_deltas(net), all_deltas(twin))
+
+
+def all_deltas(net: nn.Module) -> list[nn.Parameter]:
+    return [columns.delta for _, _, columns in all_columns(net)]
 
 
 def test_wrapping_twice_and_unwrapping_nothing() -> None:
