@@ -99,11 +99,19 @@ class _FrozenOpsMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         exchange = _EXCHANGES.get(func) or (_COMPRESSED.get(func) if self.compress else None)
-        if exchange is not None and torch.is_grad_enabled():
-            y = exchange(func, *args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if (
+            exchange is not None
+            and torch.is_grad_enabled()
+            and any(
+                isinstance(value, Tensor) and value.requires_grad
+                for value in (*args, *kwargs.values())
+            )
+        ):
+            y = exchange(func, *args, **kwargs)
             if y is not NotImplemented:
                 return y
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _is_trained(tensor: Tensor | None) -> bool:

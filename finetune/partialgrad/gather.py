@@ -29,6 +29,8 @@ class Gather:
             assert self._chosen is not None
             return self._chosen
         chosen = x.index_select(dim, channels).to(precision)
+        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            chosen = chosen.contiguous(memory_format=torch.channels_last)
         if self.shared:
             self._source = weakref.ref(x, self._forget)
             self._key, self._chosen = key, chosen

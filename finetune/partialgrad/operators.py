@@ -82,14 +82,18 @@ class Convolution:
         return torch.convolution(x, weight, None, *self._arguments())
 
     def input_gradient(self, dy: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient of x; a tensor of one element stands for the values that are not read."""
-        x = dy.new_empty(1).expand(shape)
+        """The gradient of x. Memory of its shape and layout, never touched, stands for the values.
+
+        A tensor of stride zero would need none, but CPU kernels copy it, and it hides the channels-last order of dY.
+        """
+        x = dy.new_empty(shape)
+        if _is_channels_last(dy):
+            x = torch.empty_like(x, memory_format=torch.channels_last)
         return self._backward(dy, x, weight, (True, False, False))[0]
 
     def weight_gradient(self, dy: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
         """The weight gradient of the same convolution with as many inputs as x has."""
-        weight = dy.new_empty(1).expand(shape)
-        return self._backward(dy, x, weight, (False, True, False))[1]
+        return self._backward(dy, x, dy.new_empty(shape), (False, True, False))[1]
 
     def _arguments(self) -> tuple[Any, ...]:
         padding = self.output_padding or (0,) * len(self.stride)
@@ -148,6 +152,7 @@ class _Partial(torch.autograd.Function):
                 y += bias.view(-1, *[1] * (y.dim() - 1 - dim))
         ctx.save_for_backward(weight if ctx.needs_input_grad[0] else None, selected)
         ctx.operator = operator
+        ctx.channels_last = _is_channels_last(y)
         ctx.x_shape, ctx.x_dtype = x.shape, x.dtype
         ctx.columns_shape = None if columns is None else columns.shape
         ctx.columns_dtype = None if columns is None else columns.dtype
@@ -159,6 +164,8 @@ class _Partial(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         weight, selected = ctx.saved_tensors
         operator: Operator = ctx.operator
+        if ctx.channels_last:  # once lost, the layout would cost a copy in every layer below
+            dy = dy.contiguous(memory_format=torch.channels_last)
         dx = dcolumns = dbias = None
         if ctx.needs_input_grad[0]:
             dx = operator.input_gradient(dy, weight.to(dy.dtype), ctx.x_shape).to(ctx.x_dtype)
@@ -170,3 +177,7 @@ class _Partial(torch.autograd.Function):
             dims = [dim for dim in range(dy.dim()) if dim != channels]
             dbias = (dy.sum(dims) if dims else dy).to(ctx.bias_dtype)
         return dx, dcolumns, dbias, None, None, None, None
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)

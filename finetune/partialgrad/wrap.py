@@ -74,7 +74,7 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         if choice.train == "all":
             for parameter in choice.layer.parameters(recurse=False):
                 parameter.requires_grad_(True)
-        elif choice.biases:
+        elif choice.train == "bias":
             _attach(choice, Gather())
     for group in groups:
         gather = Gather(shared=len(group) > 1 or any(len(r.weights) > 1 for r in group[0].readings))

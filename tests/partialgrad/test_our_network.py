@@ -15,7 +15,7 @@ def test_gradients_and_a_fifth_of_the_saved_bytes() -> None:
     torch.manual_seed(0)
     config = TRUNetConfig()
     net = TRUNet(config, 4).double().eval()
-    x = torch.randn(1, 3, 256, 4, dtype=torch.float64)
+    x = torch.randn(1, 30, 256, 4, dtype=torch.float64)
     hidden = torch.zeros(1, 16, config.time_gru_units, dtype=torch.float64)
     reference = copy.deepcopy(net)
     before = saved_bytes(lambda: net(x, hidden), net)
