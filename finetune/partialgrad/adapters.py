@@ -1,0 +1,161 @@
+"""What was trained, as one small safetensors file: indices and differences, bound to the base weights by a hash.
+
+Tensors: `<weight>:columns` (chosen columns) and `<weight>:delta` (trained minus pretrained), `<bias>:delta`, and
+`<name>:value` of what was trained in full and of running statistics. Metadata: `format`, `base_sha256`, `rules`,
+`layers` (JSON: how each layer is trained), `share` (JSON: groups of layers that read one tensor).
+"""
+
+import ctypes
+import glob
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from partialgrad.columns import Columns
+from partialgrad.rules import Rule
+from partialgrad.selection import Given, Random
+from partialgrad.wrap import all_columns, is_wrapped, partial_layers, wrap, wrapping_of, write
+
+_FORMAT = "partialgrad 1"
+
+
+def save_adapter(model: nn.Module, path: str | Path) -> None:
+    """Write what was trained.
+
+    Raises:
+        ValueError: the model is not wrapped, or its adapter is disabled.
+    """
+    wrapping = wrapping_of(model)
+    if not wrapping.enabled:
+        raise ValueError("the adapter is disabled: call enable(model) before saving")
+    values = dict(model.named_parameters()) | dict(model.named_buffers())
+    tensors = {f"{name}:value": values[name] for name in wrapping.originals}
+    for name, layer in partial_layers(model):
+        readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
+        for weight, columns in layer.each():
+            full_name = f"{name}.{weight}".lstrip(".")
+            tensors[f"{full_name}:delta"] = columns.delta
+            if weight in readings:
+                tensors[f"{full_name}:columns"] = chosen_columns(columns, readings[weight].groups)
+    metadata = {
+        "format": _FORMAT,
+        "base_sha256": base_hash(model),
+        "rules": json.dumps(wrapping.rules),
+        "layers": json.dumps(_layers(model)),
+        "share": json.dumps(_shared(model)),
+    }
+    save_file({n: t.detach().contiguous().clone() for n, t in tensors.items()}, path, metadata)
+
+
+def load_adapter(model: nn.Module, path: str | Path) -> None:
+    """Wrap a base model as the adapter's was, and put the trained values in. Then train on, evaluate or `merge`.
+
+    Raises:
+        ValueError: the model is wrapped, the file is no adapter, or it was trained on another base.
+    """
+    if is_wrapped(model):
+        raise ValueError("the model is wrapped already: call unwrap(model) or merge(model) first")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(
+                f"{path} is not an adapter that this version reads: its format is "
+                f"{metadata.get('format')!r}, not {_FORMAT!r}"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if base_hash(model) != metadata["base_sha256"]:
+        raise ValueError(
+            f"{path} was trained on another base: load the weights with base_sha256 "
+            f"{metadata['base_sha256'][:12]}… (these have {base_hash(model)[:12]}…)"
+        )
+    rules = _rules(json.loads(metadata["layers"]), tensors)
+    wrap(model, rules, json.loads(metadata["share"]))
+    wrapping_of(model).rules = tuple(json.loads(metadata["rules"]))
+    _fill(model, tensors)
+
+
+def base_hash(model: nn.Module) -> str:
+    """SHA-256 of names, types, shapes and pretrained values of all parameters, wrapped or not."""
+    if is_wrapped(model) and (known := wrapping_of(model).base_sha256) is not None:
+        return known
+    originals = wrapping_of(model).originals if is_wrapped(model) else {}
+    columns = {id(weight): columns for _, weight, columns in all_columns(model)}
+    trained = {id(c.delta) for c in columns.values()}
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if id(parameter) in trained:
+            continue
+        value = originals.get(name, parameter).detach()
+        own = columns.get(id(parameter))
+        if own is not None and own.original is not None:
+            value = value.index_copy(own.dim, own.indices, own.original)
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def chosen_columns(columns: Columns, groups: int) -> Tensor:
+    """The chosen columns of a weight, within a group."""
+    return columns.channels[: len(columns.channels) // groups]
+
+
+def _bytes(value: Tensor) -> Any:
+    flat = value.cpu().contiguous().flatten()
+    memory = (ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()) if flat.nbytes else b""
+    return bytes(memory)
+
+
+def _layers(model: nn.Module) -> dict[str, dict[str, Any]]:
+    layers: dict[str, dict[str, Any]] = {}
+    quantized = wrapping_of(model).base_sha256 is not None
+    for name, layer in partial_layers(model):
+        parts = dict(layer.each())
+        weights = [columns for part, columns in parts.items() if part.startswith("weight")]
+        layers[name] = {
+            "train": "columns" if weights else "bias",
+            "bias": any(part.startswith("bias") for part in parts),
+            "side": any(columns.original is None for columns in weights) and not quantized,
+        }
+    for name, module in model.named_modules():
+        own = [f"{name}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)]
+        if name not in layers and any(n in wrapping_of(model).originals for n in own):
+            layers[name] = {"train": "all", "bias": False, "side": False}
+    return layers
+
+
+def _shared(model: nn.Module) -> list[list[str]]:
+    groups: dict[int, list[str]] = {}
+    for name, layer in partial_layers(model):
+        groups.setdefault(id(layer.gather), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _rules(layers: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> list[Rule]:
+    end = ":columns"
+    given = Given({n.removesuffix(end): t for n, t in tensors.items() if n.endswith(end)})
+    return [
+        Rule(
+            glob.escape(name),
+            select=given if how["train"] == "columns" else Random(),
+            train=how["train"],
+            bias=how["bias"],
+            side=how["side"],
+        )
+        for name, how in layers.items()
+    ]
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    values = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name in wrapping_of(model).originals:
+        values[name].copy_(tensors[f"{name}:value"])
+    for name, _, columns in all_columns(model):
+        columns.delta.copy_(tensors[f"{name}:delta"])
+    write(model)

@@ -1,0 +1,112 @@
+"""The trained columns of one weight: a difference to the pretrained values, and how it gets into the weight.
+
+The difference is the parameter (32 bits for weights of fewer, where a small step would vanish in rounding). Weight
+decay of any optimizer therefore pulls towards the pretrained values. The weight itself holds original + difference
+("live"), so the forward pass is that of the plain layer. Where the weight must not be touched (shared with another
+layer, sharded, quantized) it stays as it is and the layer adds a side branch.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Columns(nn.Module):
+    """Chosen indices of a weight along one dimension.
+
+    Attributes:
+        delta: trained value minus pretrained value, of the shape of the chosen part of the weight.
+        indices: (r,) where it goes along `dim` of the weight.
+        channels: the channels of the layer's input that the chosen columns see (of a bias, none).
+        original: the pretrained values of the chosen part; None where the weight is not touched.
+        enabled: whether the trained values are in use.
+    """
+
+    delta: nn.Parameter
+    indices: Tensor
+    channels: Tensor
+    original: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        indices: Tensor,
+        dim: int,
+        channels: Tensor | None = None,
+        live: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.enabled = True
+        indices = indices.to(weight.device)
+        chosen = weight.detach().index_select(dim, indices)
+        precision = torch.promote_types(weight.dtype, torch.float32)
+        self.delta = nn.Parameter(torch.zeros_like(chosen, dtype=precision))
+        self.register_buffer("indices", indices, persistent=False)
+        channels = indices[:0] if channels is None else channels.to(weight.device)
+        self.register_buffer("channels", channels, persistent=False)
+        self.register_buffer("original", chosen if live else None, persistent=False)
+        self._written: int | None = self.delta._version
+        self._touched = False
+        self._watched: nn.Parameter | None = None
+
+    def values(self) -> Tensor:
+        """Pretrained plus difference, in the precision of the difference."""
+        assert self.original is not None
+        return self.original.to(self.delta.dtype) + self.delta.detach()
+
+    @torch.no_grad()
+    def write(self, weight: Tensor) -> None:
+        """Bring the weight up to date if the difference has changed, or may have, since it was last written.
+
+        Some optimizers (PyTorch's fused ones, those that write to `.data`) change a parameter without counting a
+        version. So every gradient is taken to announce a change, written where autograd does not see it: to a
+        backward pass still under way, the same values do no harm.
+        """
+        if self.original is None or not self.enabled:
+            return
+        self._watch()
+        counted = self._written != self.delta._version
+        pending = self.delta.grad is not None
+        if counted or self._touched or pending:
+            target = weight if counted else weight.data
+            target.index_copy_(self.dim, self.indices, self.values().to(weight.dtype))
+            self._written, self._touched = self.delta._version, pending
+
+    def _watch(self) -> None:
+        if self._watched is not self.delta:
+            self.delta.register_post_accumulate_grad_hook(self._touch)
+            self._watched = self.delta
+
+    def _touch(self, _: Tensor) -> None:
+        self._touched = True
+
+    @torch.no_grad()
+    def switch(self, weight: Tensor, enabled: bool) -> None:
+        """Put the trained values into the weight, or the pretrained ones, exactly."""
+        self.enabled = enabled
+        self._written = None
+        if enabled:
+            self.write(weight)
+        elif self.original is not None:
+            weight.index_copy_(self.dim, self.indices, self.original)
+
+    @torch.no_grad()
+    def read(self, weight: Tensor) -> None:
+        """Take over a weight that was loaded: its values count as trained, the originals stay."""
+        if self.original is None or not self.enabled:
+            return
+        loaded = weight.index_select(self.dim, self.indices).to(self.delta.dtype)
+        self.delta.copy_(loaded - self.original.to(self.delta.dtype))
+        self._written = self.delta._version
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has neither the counted versions nor the hook: let it write again."""
+        return self.__dict__ | {"_written": None, "_watched": None}
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: a state dict keeps the keys of the model as it was."""
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the layer reads its weight after loading."""

@@ -1,0 +1,51 @@
+"""Take the chosen channels out of a layer's input, once for all layers that read the same tensor (q, k and v, say)."""
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Gather:
+    """Remembers its last result for as long as the tensor it came from lives and is unchanged.
+
+    Args:
+        shared: whether several layers use this object; alone there is nothing to remember.
+    """
+
+    def __init__(self, shared: bool = False) -> None:
+        self.shared = shared
+        self._source: weakref.ref[Tensor] | None = None
+        self._key: tuple[int, int, torch.dtype] | None = None
+        self._chosen: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, dim: int, channels: Tensor) -> Tensor:
+        """x[..., channels, ...] in the precision that the layer computes in, with memory of its own."""
+        precision = _compute_precision(x)
+        key = (x._version, dim, precision)
+        if self._source is not None and self._source() is x and self._key == key:
+            assert self._chosen is not None
+            return self._chosen
+        chosen = x.index_select(dim, channels).to(precision)
+        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            chosen = chosen.contiguous(memory_format=torch.channels_last)
+        if self.shared:
+            self._source = weakref.ref(x, self._forget)
+            self._key, self._chosen = key, chosen
+        return chosen
+
+    def _forget(self, _: Any = None) -> None:
+        self._source = self._key = self._chosen = None
+
+    def __reduce__(self) -> tuple[type["Gather"], tuple[bool]]:
+        """Copies start with nothing remembered."""
+        return Gather, (self.shared,)
+
+
+def _compute_precision(x: Tensor) -> torch.dtype:
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(kind)
+    return x.dtype

@@ -1,0 +1,197 @@
+"""Adapters: reloaded equals trained, only on the same base, small, and the same in peft's formats."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from partialgrad import Rule, merge, unwrap, wrap
+from partialgrad.adapters import base_hash, load_adapter, save_adapter
+from partialgrad.interchange import load_peft_paca, save_lora, save_peft_paca
+from partialgrad.wrap import all_columns, disable
+
+RULES = [
+    Rule("last", train="all"),
+    Rule("gru", fraction=0.4, bias=True),
+    Rule("table", r=2),
+    Rule("depthwise", train="bias"),
+    Rule("side", r=3, side=True),
+    Rule("*", r=2, bias=True),
+]
+
+
+class Net(nn.Module):
+    """One of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 8)
+        self.conv = nn.Conv1d(8, 6, 3, padding=1, groups=2)
+        self.depthwise = nn.Conv1d(6, 6, 3, padding=1, groups=6)
+        self.transposed = nn.ConvTranspose1d(6, 4, 3, padding=1, groups=2)
+        self.norm = nn.BatchNorm1d(4)
+        self.gru = nn.GRU(4, 3, 2, batch_first=True, bidirectional=True)
+        self.q, self.k = nn.Linear(6, 5), nn.Linear(6, 5)
+        self.side = nn.Linear(5, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.depthwise(self.conv(self.table(ids).transpose(1, 2)))
+        x, _ = self.gru(self.norm(self.transposed(x)).transpose(1, 2))
+        return self.last(torch.tanh(self.side(self.q(x) * self.k(x))))
+
+
+def train(net: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 0.05)
+    for _ in range(3):
+        net(torch.randint(0, 9, (4, 5), generator=generator)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.fixture
+def base() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def test_evaluation_equals_reloaded_equals_merged(base: Net, tmp_path: Path) -> None:
+    net, other = copy.deepcopy(base), copy.deepcopy(base)
+    wrap(net, RULES, share=[["q", "k"]])
+    train(net)
+    path, x = tmp_path / "adapter.safetensors", torch.arange(9)[None]
+    save_adapter(net, path)
+    load_adapter(other, path)
+    with torch.no_grad():
+        expected = net.eval()(x)
+        assert torch.equal(other.eval()(x), expected)
+        assert other.get_submodule("q").gather is other.get_submodule("k").gather
+        merge(other)
+        torch.testing.assert_close(other(x), expected)
+    train(net.train())  # an adapter goes on where it was
+    assert path.stat().st_size < 20_000
+
+
+def test_reloading_keeps_rules_and_can_train_on_and_unwrap(base: Net, tmp_path: Path) -> None:
+    net, first, second = (copy.deepcopy(base) for _ in range(3))
+    wrap(net, RULES)
+    train(net)
+    save_adapter(net, tmp_path / "first")
+    load_adapter(first, tmp_path / "first")
+    save_adapter(first, tmp_path / "second")
+    load_adapter(second, tmp_path / "second")
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+    assert base_hash(second) == base_hash(net) == base_hash(base)
+    train(first)
+    train(net)
+    torch.testing.assert_close(first.state_dict(), net.state_dict())
+    unwrap(second)
+    for name, tensor in base.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+
+
+def test_another_base_is_refused(base: Net, tmp_path: Path) -> None:
+    wrapped, path = copy.deepcopy(base), tmp_path / "adapter"
+    wrap(wrapped, RULES)
+    save_adapter(wrapped, path)
+    with pytest.raises(ValueError, match="unwrap"):
+        load_adapter(wrapped, path)
+    with torch.no_grad():
+        base.q.bias[0] += 1e-6
+    with pytest.raises(ValueError, match="another base"):
+        load_adapter(base, path)
+
+
+def test_what_is_no_adapter(base: Net, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not wrapped"):
+        save_adapter(base, tmp_path / "adapter")
+    wrap(base, [Rule("q", r=2)])
+    disable(base)
+    with pytest.raises(ValueError, match="enable"):
+        save_adapter(base, tmp_path / "adapter")
+    save_peft_paca(base, tmp_path)
+    with pytest.raises(ValueError, match="not an adapter"):
+        load_adapter(Net(), tmp_path / "adapter_model.safetensors")
+
+
+def linear_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 4))
+
+
+def randomize(net: nn.Module) -> None:
+    for _, _, columns in all_columns(net):
+        nn.init.normal_(columns.delta)
+
+
+def test_lora_is_exact(tmp_path: Path) -> None:
+    base, net = linear_net(), linear_net()
+    wrap(net, [Rule("0", r=3), Rule("2", r=2)])
+    randomize(net)
+    save_lora(net, tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    merge(net)
+    for name in ("0", "2"):
+        a = tensors[f"base_model.model.{name}.lora_A.weight"]
+        b = tensors[f"base_model.model.{name}.lora_B.weight"]
+        scale = config["alpha_pattern"][name] / config["rank_pattern"][name]
+        change = net.get_parameter(f"{name}.weight") - base.get_parameter(f"{name}.weight")
+        torch.testing.assert_close(scale * b @ a, change, rtol=0, atol=1e-6)
+
+
+def test_peft_paca_and_back(tmp_path: Path) -> None:
+    net, other = linear_net(), linear_net()
+    wrap(net, [Rule("*", r=3)])
+    randomize(net)
+    save_peft_paca(net, tmp_path, "some/base")
+    load_peft_paca(other, tmp_path)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+
+
+def test_peft_paca_of_another_scale_and_order(tmp_path: Path) -> None:
+    """As peft applies it: W[:, indices] += alpha / r · delta."""
+    net, base = linear_net(), linear_net()
+    wrap(net, [Rule("0", r=2)])
+    save_peft_paca(net, tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"paca_alpha": 8}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    from safetensors.torch import save_file
+
+    delta, indices = torch.randn(6, 2), torch.tensor([5, 1])
+    prefix = "base_model.model.0."
+    tensors = {f"{prefix}paca_delta": delta, f"{prefix}paca_indices": indices}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    other = linear_net()
+    load_peft_paca(other, tmp_path)
+    expected = base[0].weight.detach().clone()
+    expected[:, indices] += 4 * delta
+    torch.testing.assert_close(other[0].weight.detach(), expected)
+
+
+def test_what_the_formats_of_peft_cannot_hold(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv1d(4, 4, 1))
+    wrap(net, [Rule("*", r=2)])
+    with pytest.raises(ValueError, match="linear weights only"):
+        save_lora(net, tmp_path)
+    net = linear_net()
+    wrap(net, [Rule("0", r=3), Rule("*", r=2)])
+    with pytest.raises(ValueError, match="one r for all"):
+        save_peft_paca(net, tmp_path)
+    net = linear_net()
+    wrap(net, [Rule("0", r=3), Rule("2", train="all")])
+    with pytest.raises(ValueError, match="trained in full"):
+        save_lora(net, tmp_path)
+    save_lora_folder = tmp_path / "lora"
+    net = linear_net()
+    wrap(net, [Rule("0", r=3)])
+    save_lora(net, save_lora_folder)
+    with pytest.raises(ValueError, match="LORA adapter"):
+        load_peft_paca(linear_net(), save_lora_folder)
