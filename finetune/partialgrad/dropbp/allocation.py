@@ -41,6 +41,8 @@ def allocate(
     """
     if set(sensitivity) != set(compute):
         raise ValueError("sensitivity and compute must have the same names")
+    if not compute:
+        raise ValueError("there are no branches to allocate to")
     if not 0 <= rate <= MAX_RATE:
         raise ValueError(f"the rate is {rate}: it must lie in [0, {MAX_RATE}]")
     if not all(value >= 0 for value in sensitivity.values()):
@@ -122,12 +124,13 @@ def _gradient_norms(dropping: DropBP, dropped: list[str], loss: Callable[[], Ten
     """(parameters,) norms of the gradients, on the CPU."""
     parameters = [p for p in dropping.model.parameters() if p.requires_grad]
     buffers = [(buffer, buffer.clone()) for buffer in dropping.model.buffers()]
-    with torch.random.fork_rng(), dropping.only(*dropped):
+    devices = list({p.device for p in parameters if p.device.type != "cpu"})
+    kind = devices[0].type if devices else "cuda"
+    with torch.random.fork_rng(devices, device_type=kind), dropping.only(*dropped):
         gradients = torch.autograd.grad(loss(), parameters, allow_unused=True)
     for buffer, before in buffers:
         buffer.copy_(before)
-    norms = [torch.zeros(()) if g is None else g.norm().double().cpu() for g in gradients]
-    return torch.stack([norm.double() for norm in norms])
+    return torch.tensor([0.0 if g is None else float(g.norm()) for g in gradients]).double()
 
 
 def forward_flops(model: nn.Module, branches: Branches, *inputs: Any) -> dict[str, float]:

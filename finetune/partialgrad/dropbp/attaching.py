@@ -146,19 +146,20 @@ class DropBP:
         self.dropped = draw(self._rates, self.policy.seed, self._step, branches.nested)
         self._factors = _factors(self._rates, branches.nested) if self.policy.rescale else {}
 
-    def _run(self, gate: "_Gate", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not (torch.is_grad_enabled() and self.model.training):
-            return gate.__wrapped__(*args, **kwargs)
-        if gate.branch in self.dropped:
-            if self._entries is not None and gate.branch in self._unproven:
-                self._entries.setdefault(gate.branch, set()).update(nodes([args, kwargs]))
-            with _no_gradient():
-                return gate.__wrapped__(*args, **kwargs)
-        result = gate.__wrapped__(*args, **kwargs)
-        if gate.is_exit and gate.branch in self._factors:
+    def _is_at_work(self) -> bool:
+        """Whether gradients are recorded of a forward pass of training."""
+        return torch.is_grad_enabled() and self.model.training
+
+    def _note_entry(self, branch: str, values: Any) -> None:
+        """Remember where a dropped branch began, for `_after_forward`."""
+        if self._entries is not None and branch in self._unproven:
+            self._entries.setdefault(branch, set()).update(nodes(values))
+
+    def _rescale(self, branch: str, result: Any) -> None:
+        """Make gradients of a kept branch larger, if the policy wants that."""
+        if branch in self._factors:
             for tensor in filter(lambda tensor: tensor.requires_grad, tensors(result)):
-                tensor.register_hook(partial(torch.mul, self._factors[gate.branch]))
-        return result
+                tensor.register_hook(partial(torch.mul, self._factors[branch]))
 
     def _before_step(self, *_: Any) -> None:
         self.settle_gradients()
@@ -190,13 +191,25 @@ class _Gate:
 
     def __init__(self, dropping: DropBP, branch: str, module: nn.Module, is_exit: bool) -> None:
         self.dropping, self.branch, self.module, self.is_exit = dropping, branch, module, is_exit
-        self.was_own = "forward" in module.__dict__
-        self.__wrapped__ = module.forward  # so named for `inspect.signature`
+        self.own = module.__dict__.get("forward")  # as some libraries leave it
         module.forward = self
+
+    @property
+    def __wrapped__(self) -> Any:  # so named for `inspect.signature`
+        """The module's `forward`; of its class not kept but looked up, or pickles would find this gate."""
+        return self.own or type(self.module).forward.__get__(self.module)
 
     @torch.compiler.disable(recursive=False)  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.dropping._run(self, args, kwargs)
+        dropping = self.dropping
+        if dropping._is_at_work() and self.branch in dropping.dropped:
+            dropping._note_entry(self.branch, [args, kwargs])
+            with _no_gradient():
+                return self.__wrapped__(*args, **kwargs)
+        result = self.__wrapped__(*args, **kwargs)
+        if dropping._is_at_work() and self.is_exit:
+            dropping._rescale(self.branch, result)
+        return result
 
     def check(self) -> None:
         if self.module.__dict__.get("forward") is not self:
@@ -206,8 +219,8 @@ class _Gate:
 
     def remove(self) -> None:
         del self.module.forward
-        if self.was_own:
-            self.module.forward = self.__wrapped__
+        if self.own:
+            self.module.forward = self.own
 
 
 @contextmanager

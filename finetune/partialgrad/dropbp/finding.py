@@ -112,7 +112,7 @@ def _between(calls: _Calls, trunk: Node, end: Node) -> dict[str, tuple[str, ...]
     names = _outermost(
         name
         for name, (given, result) in calls.items()
-        if result and result <= inside and given & (inside | {trunk})
+        if not result <= given and result <= inside and given & (inside | {trunk})
     )
     by_result = {node: name for name in names for node in calls[name][1]}
     seen = history([end], stops={trunk, *by_result})
