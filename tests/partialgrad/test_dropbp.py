@@ -217,6 +217,17 @@ def test_a_weight_shared_with_a_kept_branch_keeps_its_gradient(x: Tensor) -> Non
     assert model.branches[0].bias.grad is None
 
 
+def test_a_dropped_branch_leaves_nothing_in_the_cache_of_autocast() -> None:
+    """Old releases of torch would hand its half-precision weights, made without gradient, to other users."""
+    seen = []
+    model = Stack([dropbp.Branch(lambda x: seen.append(torch.is_autocast_cache_enabled()) or x)])
+    dropping = dropbp.attach(model, policy(model))
+    with dropping.only("branches.0"), torch.autocast("cpu", torch.bfloat16):
+        model(torch.zeros(1, 5, WIDTH))
+        assert torch.is_autocast_cache_enabled()
+    assert seen == [False]
+
+
 def test_mixed_precision_skips_no_draw(model: Stack, x: Tensor) -> None:
     model, x = model.float(), x.float()
     dropping = dropbp.attach(model, policy(model))
@@ -312,6 +323,15 @@ def test_a_compiled_model_drops_the_same(model: Stack, x: Tensor) -> None:
             got = gradients(compiled, x)
             assert_same(got, gradients(model, x))
     torch.compiler.reset()
+
+
+def test_forcing_an_unknown_branch_is_refused(model: Stack) -> None:
+    dropping = dropbp.attach(model, policy(model))
+    with (
+        pytest.raises(ValueError, match=r"no branch is called branches\.9"),
+        dropping.only("branches.9"),
+    ):
+        pass
 
 
 def test_attaching_twice_says_what_to_do(model: Stack) -> None:

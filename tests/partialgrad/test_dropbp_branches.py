@@ -239,6 +239,16 @@ def test_a_u_net_is_cut_at_one_depth() -> None:
             assert (parameter.grad is None) == is_cut, name
 
 
+def test_rates_of_a_u_net_from_sensitivity_and_computation() -> None:
+    model, branches, inputs = trunet()
+    compute = dropbp.forward_flops(model, branches, *inputs)
+    dropping = dropbp.attach(model, dropbp.Policy(branches, 0.5))
+    sensitivity = dropbp.sensitivities(dropping, lambda: model(*inputs)[0].square().mean())
+    dropping.rates = dropbp.allocate(sensitivity, compute, 0.5, branches.nested)
+    spent = sum(compute[name] * rate for name, rate in dropping.rates.items())
+    assert spent == pytest.approx(0.5 * sum(compute.values()))
+
+
 def drawn(dropping: dropbp.DropBP, step: int) -> frozenset[str]:
     """What a step would drop."""
     return dropbp.draw(dropping.rates, dropping.policy.seed, step, nested=True)

@@ -13,9 +13,8 @@ from partialgrad.dropbp.branches import Branches
 from partialgrad.dropbp.finding import evaluating
 from partialgrad.dropbp.policy import MAX_RATE
 
-_LEAST_SENSITIVITY = (
-    1e-9  # of the largest: a branch without any goes first, not at an infinite rate
-)
+# Of the largest: a branch without any sensitivity goes first, not at an infinite rate.
+_LEAST_SENSITIVITY = 1e-9
 
 
 def allocate(
@@ -49,8 +48,11 @@ def allocate(
         raise ValueError("sensitivities must be at least 0")
     if not all(value > 0 for value in compute.values()):
         raise ValueError("the computation of every branch must be above 0")
-    least = _LEAST_SENSITIVITY * max(sensitivity.values()) or 1.0
-    groups = [([name], compute[name], max(value, least)) for name, value in sensitivity.items()]
+    largest = max(sensitivity.values()) or 1.0
+    groups = [
+        ([name], compute[name], max(value / largest, _LEAST_SENSITIVITY))
+        for name, value in sensitivity.items()
+    ]
     if nested:
         groups = _rising(groups)
     names, costs, losses = zip(*groups, strict=True)
@@ -107,14 +109,9 @@ def sensitivities(dropping: DropBP, loss: Callable[[], Tensor]) -> dict[str, flo
         raise ValueError("nothing is dropped in evaluation mode: call model.train() first")
     branches, names = dropping.policy.branches, list(dropping.rates)
     whole = _gradient_norms(dropping, [], loss)
-    changes = [
-        float(
-            (whole - _gradient_norms(dropping, names[i:] if branches.nested else [name], loss))
-            .square()
-            .sum()
-        )
-        for i, name in enumerate(names)
-    ]
+    dropped = [names[i:] if branches.nested else [name] for i, name in enumerate(names)]
+    norms = [_gradient_norms(dropping, those, loss) for those in dropped]
+    changes = [float((whole - those).square().sum()) for those in norms]
     if branches.nested:
         changes = [max(outer - inner, 0.0) for outer, inner in pairwise([*changes, 0.0])]
     return dict(zip(names, changes, strict=True))
@@ -144,7 +141,7 @@ def forward_flops(model: nn.Module, branches: Branches, *inputs: Any) -> dict[st
     Raises:
         ValueError: nothing was counted in a branch.
     """
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
         model(*inputs)
     counts = {name: sum(flops.values()) for name, flops in counter.get_flop_counts().items()}
     root = type(model).__name__

@@ -109,7 +109,15 @@ class DropBP:
 
     @contextmanager
     def only(self, *branches: str) -> Iterator[None]:
-        """Drop just these branches meanwhile (in a U-Net with all deeper ones), and rescale nothing."""
+        """Drop just these branches meanwhile, and rescale nothing.
+
+        Raises:
+            ValueError: there is no such branch.
+        """
+        if unknown := set(branches) - set(self._rates):
+            raise ValueError(
+                f"no branch is called {', '.join(sorted(unknown))}: see policy.branches"
+            )
         self.dropped, self._factors = frozenset(branches), {}
         try:
             yield
@@ -225,7 +233,8 @@ class _Gate:
 
 @contextmanager
 def _no_gradient() -> Iterator[None]:
-    """`no_grad`, and no half-precision copies left behind: autocast would hand those to a kept user of the weight."""
+    """`no_grad`, and no half-precision copies left behind: autocast of torch up to 2.10 or so would hand those to a
+    kept user of the same weight, which would then get no gradient (pytorch #158232)."""
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:
@@ -244,7 +253,8 @@ def _factors(rates: Mapping[str, float], nested: bool) -> dict[str, float]:
 
 
 def _check(model: nn.Module, branches: Branches) -> None:
-    names = sorted(name for modules in branches.modules.values() for name in modules)
+    listed = (name for modules in branches.modules.values() for name in modules)
+    names = sorted(listed, key=lambda name: name.split("."))
     for outer, inner in pairwise(names):
         if f"{inner}.".startswith(f"{outer}."):
             raise ValueError(f"{outer} and {inner} overlap: keep one of them")

@@ -11,9 +11,8 @@ from torch.autograd.graph import Node
 from partialgrad.dropbp.branches import Branches
 from partialgrad.dropbp.graph import history, nodes
 
-_Calls = dict[
-    str, tuple[set[Node], set[Node]]
-]  # by module, in order of return: nodes of its inputs and results
+# By module, in the order of their return: nodes of its inputs and results.
+_Calls = dict[str, tuple[set[Node], set[Node]]]
 
 
 def found(model: nn.Module, *inputs: Any) -> Branches:
@@ -31,8 +30,7 @@ def found(model: nn.Module, *inputs: Any) -> Branches:
         ValueError: there are none.
     """
     calls, results = _record(model, inputs)
-    graph = history(results)
-    additions = [node for node in graph if node.name() == "AddBackward0"]
+    additions = [node for node in history(results) if node.name() == "AddBackward0"]
     branches: dict[str, tuple[str, ...]] = {}
     for addition in additions:
         operands = [before for before, _ in addition.next_functions if before is not None]
