@@ -141,7 +141,11 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """A whole run: what `truenet train CONFIG` reads. `initial_weights` continues from a .safetensors file."""
+    """A whole run: what `truenet train CONFIG` reads.
+
+    initial_weights: a .safetensors file to go on from.
+    training_data: what the recordings are, in a sentence; it goes into the weights and the model file.
+    """
 
     model: TRUNetConfig = TRUNetConfig()
     mixing: MixingConfig = MixingConfig()
@@ -161,6 +165,7 @@ class TrainingConfig:
     validation_steps: int = 1000
     validation: str = ""
     initial_weights: str = ""
+    training_data: str = ""
 
 
 def from_dict(kind: type[Config], values: dict[str, Any], where: str = "config") -> Config:

@@ -152,7 +152,12 @@ class Run:
         config = self.config
         seconds = self.step * self.world * config.batch_crops * config.mixing.crop_samples
         hours = self.hours_before + seconds / config.model.sample_rate_hz / 3600
-        return {"hours_seen": f"{hours:.2f}", "commit": _commit(), "seed": str(config.seed)}
+        return {
+            "hours_seen": f"{hours:.2f}",
+            "training_data": config.training_data or "not stated",
+            "commit": _commit(),
+            "seed": str(config.seed),
+        }
 
     def train(
         self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False

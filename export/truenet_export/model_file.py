@@ -137,7 +137,7 @@ def metadata(model: StreamingTRUNet, facts: dict[str, str], sha256: str) -> dict
         "state_size": str(model.state_size),
         "state_layout": json.dumps(model.state_layout),
         "precision": "float32",
-        "training_data": facts.get("training_data", "unknown"),
+        "training_data": facts.get("training_data", "not stated"),
         "hours_seen": facts.get("hours_seen", "0"),
         "weights_sha256": sha256,
         "scores": json.dumps(scores),
