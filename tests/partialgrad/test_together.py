@@ -1,10 +1,11 @@
 """Trained columns and dropped branches at once: forward unchanged, gradient that of the detached graph."""
 
-import partialgrad as pg
 import pytest
 import torch
-from partialgrad import dropbp
 from torch import Tensor, nn
+
+import partialgrad as pg
+from partialgrad import dropbp
 
 
 class Residual(nn.Module):
