@@ -325,8 +325,13 @@ def test_a_gradient_alone_does_not_disturb_another_backward_pass() -> None:
     x = torch.randn(2, 4, requires_grad=True)
     first, second = net(x), net(x)
     first.sum().backward()
+    once = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     net(x)
     second.sum().backward()
+    assert once
+    for name, parameter in net.named_parameters():
+        if name in once:
+            torch.testing.assert_close(parameter.grad, 2 * once[name])
 
 
 def test_a_step_within_a_graph_is_noticed() -> None:
