@@ -111,7 +111,7 @@ def _machine(generator: np.random.Generator) -> Samples:
     swinging = hum.sum(0) * (1 + 0.8 * np.sin(2 * np.pi * 3 * seconds + phases[0]))
     crackle = generator.standard_normal(CROP_SAMPLES) * (generator.random(CROP_SAMPLES) < 0.01)
     noise: Samples = swinging / swinging.std() + crackle / crackle.std()
-    return noise / noise.std()
+    return np.asarray(noise / noise.std())
 
 
 def _voice(name: str) -> Samples:

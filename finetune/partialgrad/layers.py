@@ -15,6 +15,10 @@ from partialgrad.gather import Gather
 from partialgrad.operators import Convolution, Dense, Operator, partial_operator
 
 _PROBE_LENGTH = 16
+_NO_FULL_GRAPH = (
+    "layers with trained columns write them into their weights outside of compiled graphs: "
+    "leave out fullgraph=True, or call partialgrad.merge(model) before torch.compile"
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class PartialLayer(Mixin):
             assert isinstance(columns, Columns)
             yield name, columns
 
+    @torch.compiler.disable(reason=_NO_FULL_GRAPH)  # type: ignore[untyped-decorator]
     def write(self) -> None:
         """Bring the weights up to date."""
         for name, columns in self.each():

@@ -51,7 +51,7 @@ class Dense:
 
     def input_gradient(self, dy: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
         """dY W."""
-        return dy @ weight
+        return dy @ weight.to(dy.dtype)
 
     def weight_gradient(self, dy: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
         """dYᵀ X, summed over all but the last dimension."""
@@ -89,7 +89,7 @@ class Convolution:
         x = dy.new_empty(shape)
         if _is_channels_last(dy):
             x = torch.empty_like(x, memory_format=torch.channels_last)
-        return self._backward(dy, x, weight, (True, False, False))[0]
+        return self._backward(dy, x, weight.to(dy.dtype), (True, False, False))[0]
 
     def weight_gradient(self, dy: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
         """The weight gradient of the same convolution with as many inputs as x has."""
@@ -168,7 +168,7 @@ class _Partial(torch.autograd.Function):
             dy = dy.contiguous(memory_format=torch.channels_last)
         dx = dcolumns = dbias = None
         if ctx.needs_input_grad[0]:
-            dx = operator.input_gradient(dy, weight.to(dy.dtype), ctx.x_shape).to(ctx.x_dtype)
+            dx = operator.input_gradient(dy, weight, ctx.x_shape).to(ctx.x_dtype)
         if ctx.needs_input_grad[1]:
             gradient = operator.weight_gradient(dy, selected.to(dy.dtype), ctx.columns_shape)
             dcolumns = gradient.to(ctx.columns_dtype)

@@ -1,4 +1,4 @@
-"""An 8-bit base: close to the model it came from, exact in its own terms, adapters fit the original."""
+"""An 8- or 4-bit base: close to the model it came from, exact in its own terms, adapters fit the original."""
 
 import copy
 from pathlib import Path
@@ -20,6 +20,8 @@ from partialgrad import (
     unwrap,
     wrap,
 )
+from partialgrad.nf4 import BLOCK, LEVELS, decode, encode
+from partialgrad.quantized import Format
 from partialgrad.wrap import all_columns
 
 
@@ -33,9 +35,13 @@ def net() -> nn.Sequential:
 RULES = [Rule("0", r=4, bias=True), Rule("2", r=3), Rule("3", train="nothing")]
 
 
-def quantized(model: nn.Module) -> nn.Module:
+FORMATS: list[Format] = ["int8", "nf4"]
+each_format = pytest.mark.parametrize("format", FORMATS)
+
+
+def quantized(model: nn.Module, format: Format) -> nn.Module:
     wrap(model, RULES)
-    assert quantize_base(model) == ["0", "2", "3"]
+    assert quantize_base(model, format) == ["0", "2", "3"]
     return model
 
 
@@ -46,7 +52,11 @@ def dequantized(model: nn.Module) -> nn.Sequential:
         for name in ("0", "2", "3"):
             layer = model.get_submodule(name)
             assert isinstance(layer, nn.Linear)
-            weight = layer.weight.double() * layer.get_buffer("weight_scale").double()[:, None]
+            scale = layer.get_buffer("weight_scale").double()
+            if layer.weight.dtype == torch.int8:
+                weight = layer.weight.double() * scale[:, None]
+            else:
+                weight = decode(layer.weight, scale, layer.in_features, torch.float64)
             weight[:, layer.get_buffer("float_indices")] = layer.get_buffer(
                 "float_columns"
             ).double()
@@ -58,8 +68,9 @@ def dequantized(model: nn.Module) -> nn.Sequential:
     return plain
 
 
-def test_values_and_gradients() -> None:
-    model = quantized(net())
+@each_format
+def test_values_and_gradients(format: Format) -> None:
+    model = quantized(net(), format)
     plain, x = dequantized(model), torch.randn(7, 32, requires_grad=True)
     wide = x.detach().double().requires_grad_()
     y, expected = model(x), plain(wide)
@@ -76,19 +87,25 @@ def test_values_and_gradients() -> None:
         torch.testing.assert_close(columns.delta.grad.double(), want, rtol=1e-3, atol=1e-4)
 
 
-def test_close_to_the_original_and_exact_in_the_chosen_columns() -> None:
-    base, model = net(), quantized(net())
+@pytest.mark.parametrize(("format", "largest_error"), [("int8", 0.02), ("nf4", 0.2)])
+def test_close_to_the_original_and_exact_in_the_chosen_columns(
+    format: Format, largest_error: float
+) -> None:
+    base, model = net(), quantized(net(), format)
     x = torch.randn(50, 32)
     error = (model(x) - base(x)).norm() / base(x).norm()
-    assert 0 < error < 0.02
+    assert 0 < error < largest_error
     chosen = dict((name, columns) for name, _, columns in all_columns(model))["0.weight"].indices
     only = torch.zeros(3, 32).index_fill_(1, chosen, 1.0)
     torch.testing.assert_close(model[0](only), base[0](only))  # type: ignore[index]
 
 
-def test_a_quarter_of_the_bytes_and_nothing_dequantized_is_kept() -> None:
-    model = quantized(net())
-    assert model.get_parameter("0.weight").nbytes == 32 * 24
+@pytest.mark.parametrize(("format", "row_bytes"), [("int8", 32), ("nf4", BLOCK // 2)])
+def test_the_bytes_of_the_codes_and_nothing_dequantized_is_kept(
+    format: Format, row_bytes: int
+) -> None:
+    model = quantized(net(), format)
+    assert model.get_parameter("0.weight").nbytes == 24 * row_bytes
     x = torch.randn(10, 32, requires_grad=True)
     kept = saved_bytes(lambda: model(x), model)
     assert kept == 10 * (4 + 3 + 24) * 4  # chosen channels of two layers, and tanh
@@ -103,15 +120,16 @@ def train(model: nn.Module) -> Tensor:
     return model(x)
 
 
-def test_adapters_fit_the_original_base(tmp_path: Path) -> None:
-    model = quantized(net())
+@pytest.mark.parametrize(("format", "tolerance"), [("int8", 0.05), ("nf4", 0.3)])
+def test_adapters_fit_the_original_base(tmp_path: Path, format: Format, tolerance: float) -> None:
+    model = quantized(net(), format)
     before = model(torch.ones(1, 32))
     y = train(model)
     assert y.square().sum() < before.square().sum()
     save_adapter(model, tmp_path / "adapter")
     original = net()
     load_adapter(original, tmp_path / "adapter")
-    torch.testing.assert_close(original(torch.ones(1, 32)), y, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(original(torch.ones(1, 32)), y, rtol=tolerance, atol=tolerance)
     merge(original)
     twin = copy.deepcopy(model)
     assert torch.equal(twin(torch.ones(1, 32)), y)
@@ -121,8 +139,9 @@ def test_adapters_fit_the_original_base(tmp_path: Path) -> None:
     torch.testing.assert_close(model(torch.ones(1, 32)), y)
 
 
-def test_mixed_precision() -> None:
-    model, x = quantized(net()), torch.randn(5, 32)
+@each_format
+def test_mixed_precision(format: Format) -> None:
+    model, x = quantized(net(), format), torch.randn(5, 32)
     with torch.autocast("cpu", torch.bfloat16):
         y = model(x)
     torch.testing.assert_close(y.float(), model(x), rtol=0.05, atol=0.05)
@@ -130,9 +149,30 @@ def test_mixed_precision() -> None:
 
 
 def test_no_way_back_but_the_base() -> None:
-    model = quantized(net())
+    model = quantized(net(), "int8")
     for action in (quantize_base, unwrap, merge):
         with pytest.raises(ValueError, match="quantized"):
             action(model)
     with pytest.raises(ValueError, match="call wrap"):
         quantize_base(net())
+    with pytest.raises(ValueError, match="'int8' or 'nf4'"):
+        quantize_base(net(), "int4")  # type: ignore[arg-type]
+
+
+def test_nf4_is_the_nearest_level_and_its_own_fixed_point() -> None:
+    """Of every block of 64, the last one cut short."""
+    torch.manual_seed(0)
+    weight = torch.randn(5, 2 * BLOCK + 6)
+    codes, scales = encode(weight)
+    assert codes.nbytes == 5 * 3 * BLOCK // 2
+    rounded = decode(codes, scales, weight.shape[1], torch.float32)
+    for start in range(0, weight.shape[1], BLOCK):
+        block = weight[:, start : start + BLOCK]
+        largest = block.abs().amax(1, keepdim=True)
+        distances = (block / largest)[..., None] - torch.tensor(LEVELS)
+        nearest = torch.tensor(LEVELS)[distances.abs().argmin(2)] * largest
+        torch.testing.assert_close(rounded[:, start : start + BLOCK], nearest)
+    again = decode(*encode(rounded), weight.shape[1], torch.float32)
+    torch.testing.assert_close(again, rounded)
+    zeros = decode(*encode(torch.zeros(2, 3)), 3, torch.float32)
+    assert torch.equal(zeros, torch.zeros(2, 3))

@@ -13,11 +13,11 @@ from partialgrad.benchmarks.running import Result, Row, Settings
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 _HEADER = "| | trained | time per step | saved activations | quality | result |\n|---|---:|---:|---:|---:|---:|"
-_LEGEND = """Time and activations are ratios to full fine-tuning in the same run: processor time of one step with its optimizer,
-methods taking turns; bytes kept for the backward pass by the step that keeps most (on a GPU the allocator's peak).
-Quality is the test loss after equally many steps with the learning rate that was best on validation batches (* the
-smallest or largest on offer: another might do better), and how much of full fine-tuning's gain that is. Result is the
-file to hand on."""
+_LEGEND = """Time and activations compare with full fine-tuning in the same run: processor time of a step with its
+optimizer, methods taking turns; bytes kept for the backward pass by the step that keeps most (on a GPU the peak of the
+allocator). Quality is the test loss after equally many steps with the learning rate that was best on validation
+batches (* the smallest or largest on offer: another might do better), and its share of what full fine-tuning gains.
+Result is the file to hand on."""
 
 
 def circumstances(settings: Settings, command: str) -> dict[str, Any]:
