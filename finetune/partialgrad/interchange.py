@@ -1,7 +1,9 @@
 """Adapters for huggingface/peft: exact LoRA factors, and the checkpoint format of its PaCA (peft ≥ 0.22), both ways.
 
 A column update is the product of the trained values B (outputs, r) and a fixed selection A (r, inputs) of zeros and
-ones, which is a LoRA of rank r. Both formats know linear layers only.
+ones, which is a LoRA of rank r. Of a convolution, A selects a tap of a chosen channel: rank r · taps. PaCA of peft
+knows linear layers only. Neither format has transposed or grouped convolutions, embedding rows or recurrent layers, and
+peft's LoRA (0.21) leaves the dilation out of A's convolution.
 """
 
 import json
@@ -14,28 +16,39 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
-from partialgrad.layers import PartialLinear
 from partialgrad.rules import Rule
 from partialgrad.selection import Given
 from partialgrad.wrap import all_columns, partial_layers, wrap, wrapping_of, write
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PREFIX = "base_model.model."
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-def lora_factors(columns: Columns, inputs: int) -> tuple[Tensor, Tensor]:
-    """A (r, inputs) and B (outputs, r) with B A equal to the change of a linear layer's weight."""
-    r = len(columns.indices)
-    a = torch.zeros(r, inputs, dtype=columns.delta.dtype, device=columns.delta.device)
-    a[torch.arange(r), columns.indices] = 1
-    return a, columns.delta.detach()
+def lora_factors(columns: Columns, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A and B whose product is the change of a linear layer's or of a dense convolution's weight.
+
+    Args:
+        columns: trained.
+        weight: (outputs, inputs, *kernel), the weight that they are of.
+
+    Returns:
+        A (rank, inputs, *kernel), zeros and ones, and B (outputs, rank, *ones); the rank is r times the taps.
+    """
+    delta, kernel = columns.delta.detach(), weight.shape[2:]
+    b = delta.flatten(1)
+    a = torch.zeros(b.shape[1], weight.shape[1], kernel.numel(), dtype=b.dtype, device=b.device)
+    rank = torch.arange(len(a), device=b.device)
+    taps = kernel.numel()
+    a[rank, columns.indices.repeat_interleave(taps), rank % taps] = 1
+    return a.reshape(len(a), weight.shape[1], *kernel), b[(..., *[None] * len(kernel))]
 
 
 def save_lora(model: nn.Module, folder: str | Path, base_model: str | None = None) -> None:
     """Write a LoRA adapter for peft that equals the trained columns.
 
     Args:
-        model: wrapped; only linear layers trained, without biases.
+        model: wrapped; only linear layers and dense convolutions trained, without biases.
         folder: made if missing; gets adapter_config.json and adapter_model.safetensors.
         base_model: name or path of the base, for peft.
 
@@ -43,12 +56,14 @@ def save_lora(model: nn.Module, folder: str | Path, base_model: str | None = Non
         ValueError: something was trained that the format cannot hold.
     """
     tensors, ranks = {}, {}
-    for name, layer, columns in _linear_columns(model):
-        a, b = lora_factors(columns, layer.in_features)
+    for name, weight, columns in _weight_columns(model, (nn.Linear, *_CONVOLUTIONS), "LoRA"):
+        a, b = lora_factors(columns, weight)
         tensors[f"{_PREFIX}{name}.lora_A.weight"] = a
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = b
         ranks[name] = len(a)
-    patterns = {re.escape(name): r for name, r in ranks.items()}
+    patterns = {
+        f"^{re.escape(name)}": r for name, r in ranks.items()
+    }  # or "0" would mean "1.0" too
     config = {"peft_type": "LORA", "r": max(ranks.values()), "lora_alpha": max(ranks.values())}
     config |= {"rank_pattern": patterns, "alpha_pattern": patterns, "bias": "none"}
     config |= {"lora_dropout": 0.0, "fan_in_fan_out": False}
@@ -67,7 +82,7 @@ def save_peft_paca(model: nn.Module, folder: str | Path, base_model: str | None 
         ValueError: something was trained that the format cannot hold.
     """
     tensors, ranks = {}, {}
-    for name, _, columns in _linear_columns(model):
+    for name, _, columns in _weight_columns(model, (nn.Linear,), "PaCA"):
         tensors[f"{_PREFIX}{name}.paca_delta"] = columns.delta.detach()
         tensors[f"{_PREFIX}{name}.paca_indices"] = columns.indices
         ranks[name] = len(columns.indices)
@@ -112,29 +127,33 @@ def load_peft_paca(model: nn.Module, folder: str | Path) -> None:
     write(model)
 
 
-def _linear_columns(model: nn.Module) -> list[tuple[str, nn.Linear, Columns]]:
-    wrapping_of(model)
-    if any(
-        p.requires_grad for n, p in model.named_parameters() if n in wrapping_of(model).originals
-    ):
+def _weight_columns(
+    model: nn.Module, types: tuple[type[nn.Module], ...], format: str
+) -> list[tuple[str, Tensor, Columns]]:
+    wrapping = wrapping_of(model)
+    if any(p.requires_grad for n, p in model.named_parameters() if n in wrapping.originals):
         raise ValueError(
             "layers were trained in full, which peft's formats cannot hold: use save_adapter"
         )
-    found: list[tuple[str, nn.Linear, Columns]] = []
+    found: list[tuple[str, Tensor, Columns]] = []
     for name, layer in partial_layers(model):
         for part, columns in layer.each():
-            if not isinstance(layer, PartialLinear) or part != "weight":
+            special = getattr(layer, "groups", 1) > 1 or any(
+                dilation > 1 for dilation in getattr(layer, "dilation", ())
+            )
+            if not isinstance(layer, types) or part != "weight" or special:
+                kinds = ", ".join(kind.__name__ for kind in types)
                 raise ValueError(
-                    f"{name}.{part}: peft's formats hold linear weights only: use save_adapter"
+                    f"{name}.{part}: peft's {format} holds weights of {kinds} without groups "
+                    "or dilation, no biases: use save_adapter"
                 )
-            assert isinstance(layer, nn.Linear)
-            found.append((name, layer, columns))
+            found.append((name, layer.get_parameter(part), columns))
     return found
 
 
 def _common(names: list[str], base_model: str | None) -> dict[str, Any]:
     return {
-        "target_modules": names,
+        "target_modules": "|".join(map(re.escape, names)),
         "base_model_name_or_path": base_model,
         "task_type": None,
         "inference_mode": True,

@@ -1,18 +1,16 @@
 """Adapters: reloaded equals trained, only on the same base, small, and the same in peft's formats."""
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from partialgrad import Rule, merge, unwrap, wrap
 from partialgrad.adapters import base_hash, load_adapter, save_adapter
-from partialgrad.interchange import load_peft_paca, save_lora, save_peft_paca
-from partialgrad.wrap import all_columns, disable
+from partialgrad.interchange import save_peft_paca
+from partialgrad.wrap import disable
 
 RULES = [
     Rule("last", train="all"),
@@ -118,80 +116,3 @@ def test_what_is_no_adapter(base: Net, tmp_path: Path) -> None:
     save_peft_paca(base, tmp_path)
     with pytest.raises(ValueError, match="not an adapter"):
         load_adapter(Net(), tmp_path / "adapter_model.safetensors")
-
-
-def linear_net() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 4))
-
-
-def randomize(net: nn.Module) -> None:
-    for _, _, columns in all_columns(net):
-        nn.init.normal_(columns.delta)
-
-
-def test_lora_is_exact(tmp_path: Path) -> None:
-    base, net = linear_net(), linear_net()
-    wrap(net, [Rule("0", r=3), Rule("2", r=2)])
-    randomize(net)
-    save_lora(net, tmp_path)
-    tensors = load_file(tmp_path / "adapter_model.safetensors")
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
-    merge(net)
-    for name in ("0", "2"):
-        a = tensors[f"base_model.model.{name}.lora_A.weight"]
-        b = tensors[f"base_model.model.{name}.lora_B.weight"]
-        scale = config["alpha_pattern"][name] / config["rank_pattern"][name]
-        change = net.get_parameter(f"{name}.weight") - base.get_parameter(f"{name}.weight")
-        torch.testing.assert_close(scale * b @ a, change, rtol=0, atol=1e-6)
-
-
-def test_peft_paca_and_back(tmp_path: Path) -> None:
-    net, other = linear_net(), linear_net()
-    wrap(net, [Rule("*", r=3)])
-    randomize(net)
-    save_peft_paca(net, tmp_path, "some/base")
-    load_peft_paca(other, tmp_path)
-    for name, tensor in net.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name])
-
-
-def test_peft_paca_of_another_scale_and_order(tmp_path: Path) -> None:
-    """As peft applies it: W[:, indices] += alpha / r · delta."""
-    net, base = linear_net(), linear_net()
-    wrap(net, [Rule("0", r=2)])
-    save_peft_paca(net, tmp_path)
-    config = json.loads((tmp_path / "adapter_config.json").read_text()) | {"paca_alpha": 8}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    from safetensors.torch import save_file
-
-    delta, indices = torch.randn(6, 2), torch.tensor([5, 1])
-    prefix = "base_model.model.0."
-    tensors = {f"{prefix}paca_delta": delta, f"{prefix}paca_indices": indices}
-    save_file(tensors, tmp_path / "adapter_model.safetensors")
-    other = linear_net()
-    load_peft_paca(other, tmp_path)
-    expected = base[0].weight.detach().clone()
-    expected[:, indices] += 4 * delta
-    torch.testing.assert_close(other[0].weight.detach(), expected)
-
-
-def test_what_the_formats_of_peft_cannot_hold(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Conv1d(4, 4, 1))
-    wrap(net, [Rule("*", r=2)])
-    with pytest.raises(ValueError, match="linear weights only"):
-        save_lora(net, tmp_path)
-    net = linear_net()
-    wrap(net, [Rule("0", r=3), Rule("*", r=2)])
-    with pytest.raises(ValueError, match="one r for all"):
-        save_peft_paca(net, tmp_path)
-    net = linear_net()
-    wrap(net, [Rule("0", r=3), Rule("2", train="all")])
-    with pytest.raises(ValueError, match="trained in full"):
-        save_lora(net, tmp_path)
-    save_lora_folder = tmp_path / "lora"
-    net = linear_net()
-    wrap(net, [Rule("0", r=3)])
-    save_lora(net, save_lora_folder)
-    with pytest.raises(ValueError, match="LORA adapter"):
-        load_peft_paca(linear_net(), save_lora_folder)
