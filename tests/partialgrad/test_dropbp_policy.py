@@ -217,6 +217,39 @@ def test_sensitivity_is_the_change_of_gradient_norms_and_leaves_no_trace(nested:
     assert dropping.rates["quiet"] > dropping.rates["loud"]
 
 
+def test_sensitivity_of_one_pass_is_what_a_branch_itself_loses() -> None:
+    torch.manual_seed(0)
+    model, x, calls = Residual(), torch.randn(8, 4), 0
+    branches = dropbp.named(model, "loud", "quiet")
+    dropping = dropbp.attach(model, dropbp.Policy(branches, 0.5))
+
+    def loss() -> Tensor:
+        nonlocal calls
+        calls += 1
+        torch.manual_seed(5)
+        return model(x).square().mean()
+
+    own = dropbp.sensitivities(dropping, loss, one_pass=True)
+    assert calls == 1
+    whole = dropbp.sensitivities(dropping, loss)
+    with dropping.only():
+        loss().backward()
+    for name in own:
+        gradients = [parameter.grad for parameter in model.get_submodule(name).parameters()]
+        energy = sum(g.square().sum() for g in gradients if g is not None)
+        assert own[name] == pytest.approx(float(energy), rel=1e-5)
+        assert 0 < own[name] <= whole[name] * (1 + 1e-5)
+    assert own["quiet"] == pytest.approx(whole["quiet"], rel=0.05)
+
+
+def test_one_pass_is_refused_for_levels_of_a_u_net() -> None:
+    model = Residual()
+    branches = dropbp.levels(model, [["loud"], ["quiet"]])
+    dropping = dropbp.attach(model, dropbp.Policy(branches, 0.5))
+    with pytest.raises(ValueError, match="leave out one_pass"):
+        dropbp.sensitivities(dropping, lambda: model(torch.zeros(2, 4)).sum(), one_pass=True)
+
+
 def test_sensitivity_needs_training_mode() -> None:
     model = Residual().eval()
     dropping = dropbp.attach(model, dropbp.Policy(dropbp.named(model, "loud"), 0.5))

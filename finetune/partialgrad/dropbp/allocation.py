@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from partialgrad.dropbp.attaching import DropBP
-from partialgrad.dropbp.branches import Branches
+from partialgrad.dropbp.branches import Branches, matching
 from partialgrad.dropbp.finding import evaluating
 from partialgrad.dropbp.policy import MAX_RATE
 
@@ -89,7 +89,9 @@ def _rising(groups: list[_Group]) -> list[_Group]:
     return pooled
 
 
-def sensitivities(dropping: DropBP, loss: Callable[[], Tensor]) -> dict[str, float]:
+def sensitivities(
+    dropping: DropBP, loss: Callable[[], Tensor], one_pass: bool = False
+) -> dict[str, float]:
     """How much the gradient changes when each branch alone is dropped: Σ over the parameters of (‖g‖ − ‖g_l‖)².
 
     The paper does this once, after a tenth of the training at equal rates. One forward and backward pass per branch
@@ -98,23 +100,40 @@ def sensitivities(dropping: DropBP, loss: Callable[[], Tensor]) -> dict[str, flo
     Args:
         dropping: what `attach` returned.
         loss: computes the loss of a few samples.
+        one_pass: count only what the branch's own parameters lose, which one pass tells: Σ over them of ‖g‖². It is
+            a lower bound. On the benchmarks' residual networks it ranks branches as the whole does, and rates by it
+            change the gradient by at most 1 % more. On the levels of a U-Net (measured on a speech enhancer) it
+            ranks otherwise, so it is not offered there.
 
     Returns:
         By branch; for the levels of a U-Net what each level adds to all deeper ones.
 
     Raises:
-        ValueError: the model is in evaluation mode, where nothing is dropped.
+        ValueError: the model is in evaluation mode, where nothing is dropped; one pass for levels of a U-Net.
     """
     if not dropping.model.training:
         raise ValueError("nothing is dropped in evaluation mode: call model.train() first")
+    if one_pass and dropping.policy.branches.nested:
+        raise ValueError("one pass does not tell levels of a U-Net apart: leave out one_pass=True")
     branches, names = dropping.policy.branches, list(dropping.rates)
     whole = _gradient_norms(dropping, [], loss)
+    if one_pass:
+        return {name: _own_energy(dropping, name, whole) for name in names}
     dropped = [names[i:] if branches.nested else [name] for i, name in enumerate(names)]
     norms = [_gradient_norms(dropping, those, loss) for those in dropped]
     changes = [float((whole - those).square().sum()) for those in norms]
     if branches.nested:
         changes = [max(outer - inner, 0.0) for outer, inner in pairwise([*changes, 0.0])]
     return dict(zip(names, changes, strict=True))
+
+
+def _own_energy(dropping: DropBP, branch: str, norms: Tensor) -> float:
+    """Σ ‖g‖² over the trained parameters inside a branch."""
+    modules = matching(dropping.model, dropping.policy.branches.modules[branch])
+    own = {parameter for module in modules.values() for parameter in module.parameters()}
+    trained = (p for p in dropping.model.parameters() if p.requires_grad)
+    inside = torch.tensor([parameter in own for parameter in trained])
+    return float(norms[inside].square().sum())
 
 
 def _gradient_norms(dropping: DropBP, dropped: list[str], loss: Callable[[], Tensor]) -> Tensor:
