@@ -239,7 +239,7 @@ def test_sensitivity_of_one_pass_is_what_a_branch_itself_loses() -> None:
         energy = sum(g.square().sum() for g in gradients if g is not None)
         assert own[name] == pytest.approx(float(energy), rel=1e-5)
         assert 0 < own[name] <= whole[name] * (1 + 1e-5)
-    assert own["quiet"] == pytest.approx(whole["quiet"], rel=0.05)
+    assert own["quiet"] == pytest.approx(whole["quiet"], rel=0.15)
 
 
 def test_one_pass_is_refused_for_levels_of_a_u_net() -> None:
