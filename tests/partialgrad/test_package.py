@@ -4,8 +4,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
+
+from partialgrad import dropbp
 
 README = Path(__file__).parents[2] / "finetune" / "README.md"
 
@@ -15,7 +20,10 @@ def examples() -> list[str]:
 
 
 def test_imports_with_truenet_blocked() -> None:
-    code = "import sys; sys.modules['truenet'] = None; import partialgrad, partialgrad.interchange"
+    code = (
+        "import sys; sys.modules['truenet'] = None; "
+        "import partialgrad, partialgrad.interchange, partialgrad.benchmarks.__main__"
+    )
     others = (
         "print([m for m in sys.modules if m.split('.')[0] in ('scipy', 'truenet_apps', 'onnx')])"
     )
@@ -31,12 +39,68 @@ def test_the_convolutional_example(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "adapter.safetensors").stat().st_size > 0
 
 
-def test_the_transformer_example_with_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example's calls of this library on a model of the same names (no download)."""
-    from types import ModuleType, SimpleNamespace
+def test_the_transformer_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a model of the same names where transformers is not installed."""
+    losses: list[float] = []
+    monkeypatch.setitem(sys.modules, "transformers", stand_in(losses))
+    torch.manual_seed(0)
+    exec(examples()[1], {})
+    assert losses[-1] < losses[0]
 
-    import torch
-    from torch import nn
+
+@pytest.mark.filterwarnings("ignore")  # of transformers and what it imports
+def test_the_transformer_example_on_an_opt_of_hugging_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few layers and random weights: nothing is downloaded."""
+    transformers = pytest.importorskip(
+        "transformers", reason="needs transformers", exc_type=ImportError
+    )
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "ffn_dim": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
+    config = transformers.OPTConfig(vocab_size=64, word_embed_proj_dim=32, dropout=0.0, **sizes)
+    model = transformers.OPTForCausalLM(config)
+    ids = torch.randint(5, 64, (1, 12))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    before = model(**batch, labels=ids).loss
+    for auto, made in (("AutoModelForCausalLM", model), ("AutoTokenizer", lambda *a, **k: batch)):
+        loader = staticmethod(lambda _, made=made: made)
+        monkeypatch.setattr(getattr(transformers, auto), "from_pretrained", loader)
+    namespace: dict[str, object] = {}
+    exec(examples()[1], namespace)
+    assert namespace["share"]
+    assert model(**batch, labels=ids).loss < before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_example_of_dropped_branches() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for branch in self.branches:
+                x = x + branch(x)
+            return x
+
+    torch.manual_seed(0)
+    model, x = Residual(), torch.randn(2, 4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    namespace = {"model": model, "x": x, "optimizer": optimizer}
+    exec(examples()[2], namespace)
+    dropping = dropbp.attached(model)
+    assert dropping is not None
+    assert sum(dropping.rates.values()) == pytest.approx(0.5 * 3)
+    model(x).sum().backward()
+    optimizer.step()
+    assert dropping.step == 1
+
+
+def test_every_example_is_run() -> None:
+    assert len(examples()) == 3
+
+
+def stand_in(losses: list[float]) -> ModuleType:
+    """What the example needs of transformers."""
 
     class Layer(nn.Module):
         def __init__(self) -> None:
@@ -59,13 +123,9 @@ def test_the_transformer_example_with_a_stand_in(monkeypatch: pytest.MonkeyPatch
             losses.append(loss.item())
             return SimpleNamespace(loss=loss)
 
-    losses: list[float] = []
-    stand_in = ModuleType("transformers")
+    module = ModuleType("transformers")
     batch = {"input_ids": torch.arange(9)[None]}
-    stand_in.AutoModelForCausalLM = SimpleNamespace(from_pretrained=lambda _: Model())  # type: ignore[attr-defined]
+    module.AutoModelForCausalLM = SimpleNamespace(from_pretrained=lambda _: Model())  # type: ignore[attr-defined]
     tokenizer = SimpleNamespace(from_pretrained=lambda _: lambda *a, **k: batch)
-    stand_in.AutoTokenizer = tokenizer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "transformers", stand_in)
-    torch.manual_seed(0)
-    exec(examples()[1], {})
-    assert losses[-1] < losses[0]
+    module.AutoTokenizer = tokenizer  # type: ignore[attr-defined]
+    return module
