@@ -59,19 +59,21 @@ def no_task() -> None:
     return None
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run on `small`, and this file as a module to import."""
-    monkeypatch.setitem(sys.modules, "peft", None)
-    monkeypatch.setitem(sys.modules, "a_model", sys.modules[__name__])
-    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on `small`, without peft."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     options = ["--steps", "20", "--rounds", "2", "--model", "a_model:small"]
-    files = ["--json", str(tmp_path / "all.json"), "--readme", str(tmp_path / "README.md")]
-    main([*options, *files])
-    return tmp_path
+    files = ["--json", str(folder / "all.json"), "--readme", str(folder / "README.md")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "peft", None)
+        patch.setitem(sys.modules, "a_model", sys.modules[__name__])
+        main([*options, *files])
+    return folder
 
 
-def test_all_methods_in_one_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_methods_in_one_run(run: Path) -> None:
     (task,) = json.loads((run / "all.json").read_text())["tasks"]
     rows = {row["method"]: row for row in task["rows"]}
     assert list(rows) == list(methods())
@@ -89,7 +91,7 @@ def test_all_methods_in_one_run(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert all(row["step_seconds"] > 0 for row in task["rows"] if not row["missing"])
 
 
-def test_the_tables_go_between_the_markers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_go_between_the_markers(run: Path) -> None:
     text = (run / "README.md").read_text()
     assert text.startswith(f"before\n{BEGIN}\n`python -m partialgrad.benchmarks --steps 20")
     assert text.endswith(f"{END}\nafter\n")
