@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from truenet_export.constants import ConstantNodes
 from truenet_export.weights_int import Floats, packed_bytes, round_rows
@@ -110,7 +110,8 @@ def _weight(node: onnx.NodeProto, tensor: TensorProto, axis: int, transposed: bo
     if transposed:
         axis = -1 - axis % values.ndim
     if node.op_type == "GRU":
-        order, rows = (0, 1, 2), (values.shape[0] * values.shape[1], values.shape[2])
+        order: tuple[int, ...] = (0, 1, 2)
+        rows = (values.shape[0] * values.shape[1], values.shape[2])
     else:
         axis %= values.ndim
         order = (axis, *(other for other in range(values.ndim) if other != axis))
@@ -127,7 +128,7 @@ def _without_zeros(weight: Weight) -> Weight:
     """Leave out the taps that polyphase forms of transposed convolutions do not have."""
     outputs, inputs, *_, taps = weight.values.shape
     by_tap = weight.values.transpose(3, 0, 1, 2).reshape(taps * outputs, -1)
-    used = by_tap.any(axis=1)
+    used: NDArray[np.bool_] = np.abs(by_tap).max(axis=1) > 0
     if np.count_nonzero(~used) * by_tap.shape[1] < _WORTH_A_SEGMENT:
         return weight
     edges = np.flatnonzero(np.diff(used)) + 1

@@ -65,9 +65,9 @@ def pack(codes: Codes, bits: int) -> NDArray[np.uint8]:
     """Flat codes of 4, 6 or 7 bits as bytes (k, groups); number i of group g is code i · groups + g."""
     group = bytes_in_group(bits)
     groups = -(-codes.size // (group + 1))
-    numbers = np.zeros((group + 1) * groups, np.uint8)
-    numbers[: codes.size] = codes.astype(np.int16) + 2 ** (bits - 1)
-    numbers = numbers.reshape(group + 1, groups)
+    flat = np.zeros((group + 1) * groups, np.uint8)
+    flat[: codes.size] = codes.astype(np.int16) + 2 ** (bits - 1)
+    numbers = flat.reshape(group + 1, groups)
     spare = 8 - bits
     pieces = numbers[-1] >> (spare * np.arange(group, dtype=np.uint8)[:, None]) & (2**spare - 1)
     return (numbers[:-1] | pieces << bits).astype(np.uint8)
