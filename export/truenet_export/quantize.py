@@ -37,6 +37,7 @@ class Weight:
     """A weight tensor and how it is stored.
 
     order: its axes in the order they are stored in, channels first (or taps first where zero segments are left out).
+    output: the first result of its layer, and `outputs` how many numbers of it a position has.
     rows: the stored shape (…, channels, weights of a channel).
     segments: of the stored order, the places of the segments kept; empty means all.
     """
@@ -44,6 +45,7 @@ class Weight:
     name: str
     operator: str
     output: str
+    outputs: int
     values: Floats
     order: tuple[int, ...]
     rows: tuple[int, ...]
@@ -116,12 +118,10 @@ def _weight(node: onnx.NodeProto, tensor: TensorProto, axis: int, transposed: bo
         axis %= values.ndim
         order = (axis, *(other for other in range(values.ndim) if other != axis))
         rows = (values.shape[axis], values.size // values.shape[axis])
-    weight = Weight(tensor.name, node.op_type, _first_output(node), values, order, rows)
+    gates = 3 if node.op_type == "GRU" else 1
+    output = next(name for name in node.output if name)
+    weight = Weight(tensor.name, node.op_type, output, rows[0] // gates, values, order, rows)
     return _without_zeros(weight) if node.op_type == "Conv" else weight
-
-
-def _first_output(node: onnx.NodeProto) -> str:
-    return next(name for name in node.output if name)
 
 
 def _without_zeros(weight: Weight) -> Weight:

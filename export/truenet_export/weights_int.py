@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 WIDTHS = (4, 6, 7, 8)
 _CLIPPING = np.linspace(0.6, 1.0, 17)  # largest weight kept, of the largest there is
-_SMALLEST_SCALE = np.float32(6e-8)  # the smallest float16 above zero
+_SMALLEST_SCALE = np.float32(2.0**-24)  # the smallest float16 above zero
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int8]
