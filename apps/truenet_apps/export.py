@@ -23,6 +23,9 @@ def export(
     max_bytes: Annotated[
         int, typer.Option(min=1, help="With --int8: largest size of the file.")
     ] = 370_688,
+    weights_only: Annotated[
+        bool, typer.Option("--weights-only", help="With --int8: compute in float; slower.")
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(help="With --int8: folder for a table and a picture of every layer."),
@@ -33,10 +36,10 @@ def export(
         raise ValueError(f"{target}: a model file ends in .onnx")
     if target.exists() and not overwrite:
         raise ValueError(f"{target} exists; give --overwrite to replace it")
-    if (calibration or report) and not int8:
-        raise ValueError("--calibration and --report belong to --int8")
+    if (calibration or report or weights_only) and not int8:
+        raise ValueError("--calibration, --weights-only and --report belong to --int8")
     if int8:
-        quantized = _small(weights, target, calibration, max_bytes)
+        quantized = _small(weights, target, calibration, max_bytes, weights_only)
         if report:
             from truenet_export.report import write_report
 
@@ -48,7 +51,9 @@ def export(
     typer.echo(f"{target}: {target.stat().st_size:,} bytes", err=True)
 
 
-def _small(weights: Path, target: Path, calibration: Path | None, max_bytes: int) -> "Quantized":
+def _small(
+    weights: Path, target: Path, calibration: Path | None, max_bytes: int, weights_only: bool
+) -> "Quantized":
     from rich.console import Console
     from rich.progress import Progress
 
@@ -62,5 +67,6 @@ def _small(weights: Path, target: Path, calibration: Path | None, max_bytes: int
             target,
             calibration,
             max_bytes,
+            weights_only,
             lambda done, weights_in_all: bar.update(task, completed=done, total=weights_in_all),
         )

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import onnx
 import soundfile
+import soxr
 
 from truenet.verification import CHECK_RECORDING
+from truenet_export.activations import (
+    MOST_BITS,
+    IntegerConvolutions,
+    find_convolutions,
+    measure_ranges,
+)
 from truenet_export.model_file import float_graph
 from truenet_export.quantize import Weight, find_weights, quantize
 from truenet_export.seal import seal
@@ -32,6 +39,7 @@ def export_int8(
     target: Path,
     calibration: Path | None = None,
     largest_bytes: int = LARGEST_BYTES,
+    weights_only: bool = False,
     progress: Callable[[int, int], None] = lambda done, all_of_them: None,
 ) -> Quantized:
     """Write the model file of a weights file with whole-number weights.
@@ -39,9 +47,11 @@ def export_int8(
     Args:
         weights: a .safetensors file.
         target: the .onnx file to write.
-        calibration: folder of noisy recordings that decide which weights get fewer bits; the
-            recording in the package if left out.
+        calibration: folder of noisy recordings that decide which weights get fewer bits and how
+            large signals become; the recording in the package if left out.
         largest_bytes: of the whole file.
+        weights_only: compute in float with rounded weights, and not the wide convolutions in whole
+            numbers.
         progress: told of each weight that was scanned, and how many there are.
 
     Raises:
@@ -55,11 +65,27 @@ def export_int8(
     for entry in graph.metadata_props:
         if entry.key == "precision":
             entry.value = "int8"
-    bits = fit(graph, found, errors, largest_bytes)
-    small = quantize(graph, found, bits)
+    rewrite = None if weights_only else _integer_convolutions(graph, found, recordings)
+    most_bits = dict.fromkeys(rewrite.weights, MOST_BITS) if rewrite else {}
+    bits = fit(graph, found, errors, largest_bytes, rewrite, most_bits)
+    small = quantize(graph, found, bits, rewrite)
     small.metadata_props.add(key="weight_bits", value=json.dumps(_by_width(found, bits)))
     seal(small, target)
     return Quantized(graph, found, errors, bits)
+
+
+def _integer_convolutions(
+    graph: onnx.ModelProto, weights: list[Weight], recordings: Recordings
+) -> IntegerConvolutions:
+    facts = {entry.key: entry.value for entry in graph.metadata_props}
+    at_our_rate = [
+        soxr.resample(
+            samples.reshape(len(samples), -1)[:, 0], rate_hz, int(facts["sample_rate_hz"])
+        )
+        for samples, rate_hz in recordings
+    ]
+    convolutions = find_convolutions(graph.graph, weights)
+    return IntegerConvolutions(convolutions, measure_ranges(graph, convolutions, at_our_rate))
 
 
 def _check_recording() -> Recordings:

@@ -8,7 +8,8 @@ DequantizeLinear of a constant is not folded: it runs again in every call.)
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from truenet_export.constants import ConstantNodes
-from truenet_export.weights_int import Floats, packed_bytes, round_rows
+from truenet_export.weights_int import Codes, Floats, packed_bytes, round_rows
 
 # Inputs that are weights, and the axis of their output channels: a scale each.
 _WEIGHTS = {
@@ -30,6 +31,22 @@ _BIASES = {"Conv": 2, "ConvTranspose": 2, "GRU": 3, "Gemm": 2}
 _NO_RULE = {"LSTM", "ConvInteger", "QLinearConv", "MatMulInteger", "QLinearMatMul", "Einsum"}
 _WORTH_A_SEGMENT = 1000  # zeros: leaving them out costs about 200 bytes of nodes
 _LARGE = 500  # entries of a table of whole numbers that is worth a Cast
+
+
+class Rewrite(Protocol):
+    """Changes the layers of a copy of the graph; `weights` names those whose weights it wants as int8."""
+
+    @property
+    def weights(self) -> Collection[str]: ...
+
+    def __call__(
+        self,
+        graph: onnx.GraphProto,
+        head: ConstantNodes,
+        scales: Mapping[str, Floats],
+        scale_names: Mapping[str, str],
+    ) -> None:
+        """Change `graph`; scales are (channels, 1)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +80,7 @@ class Weight:
         kept = len(self.segments) or self.segment_count
         return self.values.size * kept // self.segment_count
 
-    def round(self, bits: int) -> tuple[NDArray[np.int8], Floats]:
+    def round(self, bits: int) -> tuple[Codes, Floats]:
         """Codes in the stored order and shape, and scales (channels, 1)."""
         channels = self.rows[-2]
         by_channel = np.moveaxis(self.stored, -2, 0)
@@ -166,7 +183,10 @@ def with_rounded_weights(
 
 
 def quantize(
-    model: onnx.ModelProto, weights: list[Weight], bits: Mapping[str, int]
+    model: onnx.ModelProto,
+    weights: list[Weight],
+    bits: Mapping[str, int],
+    rewrite: Rewrite | None = None,
 ) -> onnx.ModelProto:
     """The graph with its weights stored in whole numbers.
 
@@ -174,27 +194,33 @@ def quantize(
         model: the clean float graph.
         weights: what `find_weights` found in it.
         bits: the width of each, by name.
+        rewrite: lets some layers compute in whole numbers too.
     """
     head = ConstantNodes()
     by_name = {weight.name: weight for weight in weights}
     scales: dict[str, Floats] = {}
-    codes: dict[int, dict[str, NDArray[np.int8]]] = {width: {} for width in bits.values()}
+    codes: dict[int, dict[str, Codes]] = {width: {} for width in bits.values()}
     for weight in weights:
         code, scales[weight.name] = weight.round(bits[weight.name])
         if weight.segments:
             code = code.reshape(weight.segment_count, -1)[list(weight.segments)]
         codes[bits[weight.name]][weight.name] = code.reshape(-1)
     scale_names = head.halves(scales)
+    integer = rewrite.weights if rewrite else ()
     for width, group in sorted(codes.items()):
         for name, numbers in head.unpacked(group, width).items():
-            _restore(head, by_name[name], numbers, scale_names[name])
-    _halve_biases(model.graph, head)
-    _shrink_tables(model.graph, head)
-    return head.before(model)
+            _restore(head, by_name[name], numbers, "" if name in integer else scale_names[name])
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    if rewrite:
+        rewrite(changed.graph, head, scales, scale_names)
+    _halve_biases(changed.graph, head)
+    _shrink_tables(changed.graph, head)
+    return head.before(changed)
 
 
 def _restore(head: ConstantNodes, weight: Weight, numbers: str, scales: str) -> None:
-    """Flat numbers to the tensor that the graph knows: zeros put back, scaled, in its own order of axes."""
+    """Flat numbers to the tensor that the graph knows: zeros put back, scaled (or int8), its own order of axes."""
     if weight.segments:
         length = weight.values.size // weight.segment_count
         kept = len(weight.segments)
@@ -203,10 +229,13 @@ def _restore(head: ConstantNodes, weight: Weight, numbers: str, scales: str) -> 
         pieces = head.reshape(numbers, (kept, length))
         with_zero = head.node("Pad", pieces, head.constant(np.array([0, 0, 1, 0])))
         numbers = head.node("Gather", with_zero, head.constant(places))
-    scaled = head.node("Mul", head.reshape(numbers, weight.rows), scales)
+    if scales:
+        numbers = head.node("Mul", head.reshape(numbers, weight.rows), scales)
+    else:
+        numbers = head.node("Cast", numbers, to=TensorProto.INT8)
     turned = weight.order != tuple(sorted(weight.order))
     shape = tuple(weight.values.shape[axis] for axis in weight.order)
-    shaped = head.reshape(scaled, shape, "" if turned else weight.name)
+    shaped = head.reshape(numbers, shape, "" if turned else weight.name)
     if turned:
         back = [int(axis) for axis in np.argsort(weight.order)]
         head.node("Transpose", shaped, result=weight.name, perm=back)

@@ -15,7 +15,7 @@ import soundfile
 
 from truenet.enhancer import Enhancer
 from truenet.fifo import Samples
-from truenet_export.quantize import Weight, quantize, stored_bytes, with_rounded_weights
+from truenet_export.quantize import Rewrite, Weight, quantize, stored_bytes, with_rounded_weights
 from truenet_export.weights_int import WIDTHS
 
 _SUFFIXES = {".flac", ".wav", ".ogg"}
@@ -93,9 +93,18 @@ def scan(
 
 
 def fit(
-    model: onnx.ModelProto, weights: list[Weight], errors: Errors, largest_bytes: int
+    model: onnx.ModelProto,
+    weights: list[Weight],
+    errors: Errors,
+    largest_bytes: int,
+    rewrite: Rewrite | None = None,
+    most_bits: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """The widths with the least error whose file has at most `largest_bytes`.
+
+    Args:
+        rewrite: as for `quantize`.
+        most_bits: of weights that may not have the widest, by name.
 
     Raises:
         ValueError: not even the fewest bits fit.
@@ -103,8 +112,8 @@ def fit(
     everything = {weight.name: WIDTHS[-1] for weight in weights}
     budget = stored_bytes(weights, everything)
     while True:
-        bits = _choose(weights, errors, budget)
-        size = quantize(model, weights, bits).ByteSize() + _RESERVED_BYTES
+        bits = _choose(weights, errors, budget, most_bits or {})
+        size = quantize(model, weights, bits, rewrite).ByteSize() + _RESERVED_BYTES
         if size <= largest_bytes:
             return bits
         if set(bits.values()) == {WIDTHS[0]}:
@@ -115,7 +124,9 @@ def fit(
         budget -= size - largest_bytes
 
 
-def _choose(weights: list[Weight], errors: Errors, budget_bytes: int) -> dict[str, int]:
+def _choose(
+    weights: list[Weight], errors: Errors, budget_bytes: int, most_bits: Mapping[str, int]
+) -> dict[str, int]:
     """From the fewest bits up, always the step that takes most error away for a byte, while it fits."""
     bits = {weight.name: WIDTHS[0] for weight in weights}
     while True:
@@ -123,7 +134,7 @@ def _choose(weights: list[Weight], errors: Errors, budget_bytes: int) -> dict[st
             (weight.name, wider): _gain(weight, errors[weight.name], bits[weight.name], wider)
             for weight in weights
             for wider in WIDTHS
-            if wider > bits[weight.name]
+            if bits[weight.name] < wider <= most_bits.get(weight.name, WIDTHS[-1])
         }
         for name, wider in sorted(steps, key=lambda step: steps[step], reverse=True):
             if stored_bytes(weights, bits | {name: wider}) <= budget_bytes:
