@@ -16,6 +16,7 @@ from truenet.modelfile import SHIPPED_MODEL, ModelFile
 from truenet.verification import CHECK_RECORDING, snr_db, voice_alone
 from truenet.weights import weights_sha256
 from truenet_apps.main import app
+from truenet_export.activations import IntegerConvolutions, find_convolutions, measure_ranges
 from truenet_export.constants import ConstantNodes
 from truenet_export.quantize import Weight, find_weights, quantize, with_rounded_weights
 from truenet_export.weights_int import WIDTHS, largest_code, packed_bytes, round_rows
@@ -123,14 +124,68 @@ def test_the_shipped_small_file_follows_the_float_one_however_it_is_cut() -> Non
     assert snr_db(many, voice_alone(small, noisy, frames_per_call=7)) > 90
 
 
-def test_it_is_folded_when_it_is_loaded(tmp_path: Path) -> None:
-    """No operation on a constant is left for run time."""
+def test_it_is_folded_when_it_is_loaded_and_cannot_saturate(tmp_path: Path) -> None:
+    """No operation on constants is left for run time; products of pairs fit into 16 bits."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(tmp_path / "folded.onnx")
     onnxruntime.InferenceSession(str(INT8_MODEL), options, ["CPUExecutionProvider"])
     folded = onnx.load(tmp_path / "folded.onnx").graph
-    assert len(folded.node) <= len(onnx.load(SHIPPED_MODEL).graph.node)
+    constants = {tensor.name: tensor for tensor in folded.initializer}
+    for node in folded.node:
+        assert not {name for name in node.input if name} <= constants.keys()
+    integer = [node for node in folded.node if node.op_type == "QLinearConv"]
+    assert len(integer) > 15
+    for node in integer:
+        assert np.abs(numpy_helper.to_array(constants[node.input[3]])).max() <= 63
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("groups", [1, 32])
+def test_an_integer_convolution_is_the_float_one_to_its_bits(relu: bool, groups: int) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.standard_normal((32, 32 // groups, 1, 3), np.float32)
+    bias = generator.standard_normal(32, np.float32)
+    layer = helper.make_node(
+        "Conv", ["x", "w", "b"], ["c"], name="n", group=groups, pads=[0, 1, 0, 1]
+    )
+    last = helper.make_node("Relu" if relu else "Identity", ["c"], ["y"], name="r")
+    graph = helper.make_graph(
+        [layer, last],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 32, 1, 64))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    found = find_weights(model.graph)
+    convolutions = find_convolutions(model.graph, found)
+    x = generator.uniform(-1, 1, (1, 32, 1, 64)).astype(np.float32)
+    expected = run(model, x)
+    ranges = {"x": (-1.0, 1.0), convolutions["w"].output: (expected.min(), expected.max())}
+    rewrite = IntegerConvolutions(convolutions, ranges)
+    whole = quantize(model, found, {"w": 7}, rewrite)
+    assert "QLinearConv" in {node.op_type for node in whole.graph.node}
+    assert snr_db(expected, run(whole, x)) > 30
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), None, ["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})[0]
+
+
+def test_ranges_hold_what_calibration_heard(
+    shipped: onnx.ModelProto, weights: list[Weight]
+) -> None:
+    convolutions = find_convolutions(shipped.graph, weights)
+    noisy = soundfile.read(CHECK_RECORDING, dtype="float32")[0][:16_000, 0]
+    ranges = measure_ranges(shipped, convolutions, [noisy])
+    for convolution in convolutions.values():
+        low, high = ranges[convolution.output]
+        assert low <= 0 < high
+        assert low == 0 or not convolution.relu
 
 
 @pytest.mark.parametrize("largest_bytes", [340_000, 370_688, 500_000])
@@ -143,6 +198,8 @@ def test_widths_fit_the_size_and_spare_what_is_sensitive(
     bits = fit(shipped, weights, errors, largest_bytes)
     assert quantize(shipped, weights, bits).ByteSize() <= largest_bytes
     assert bits[sensitive.name] == 8
+    narrow = fit(shipped, weights, errors, largest_bytes, most_bits={sensitive.name: 7})
+    assert narrow[sensitive.name] == 7
     if largest_bytes == 500_000:
         assert set(bits.values()) == {8}
 
@@ -196,13 +253,9 @@ def test_every_kind_of_layer_is_restored(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     found = find_weights(model.graph)
     bits = {"w": 7}
-    inputs = {"x": np.random.default_rng(1).standard_normal(x).astype(np.float32)}
-    outputs = [
-        onnxruntime.InferenceSession(m.SerializeToString(), None, ["CPUExecutionProvider"]).run(
-            None, inputs
-        )[0]
-        for m in (with_rounded_weights(model, found, bits), quantize(model, found, bits))
-    ]
+    inputs = np.random.default_rng(1).standard_normal(x).astype(np.float32)
+    models = (with_rounded_weights(model, found, bits), quantize(model, found, bits))
+    outputs = [run(each, inputs) for each in models]
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5)
     assert np.abs(found[0].rounded(7) - values).max() < np.abs(values).max() / 60
 
