@@ -71,7 +71,10 @@ def an_hour(folder: Path, models: list[Path]) -> None:
                 voices.append(np.concatenate(outputs, axis=1))
         same_db = snr_db(*voices)
         same = "to the bit" if math.isinf(same_db) else f"{same_db:.0f} dB"
-        print(f"{path.name}: recurrent state within ±{largest:.4f}, minute 60 as minute 2: {same}", flush=True)
+        print(
+            f"{path.name}: recurrent state within ±{largest:.4f}, minute 60 as minute 2: {same}",
+            flush=True,
+        )
 
 
 VOICE = np.array([[1, 0, 0]], np.float32)
