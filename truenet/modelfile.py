@@ -43,6 +43,8 @@ class ModelInfo:
 class ModelFile:
     """A model file ready to run: on one thread that sleeps between calls.
 
+    `metadata` has every entry of the file as text, `info` those that a runner needs.
+
     Args:
         path: the .onnx file; None is the model that comes with truenet.
 
@@ -57,7 +59,8 @@ class ModelFile:
                 f"{self.path}: there is no such model file; give the path of an .onnx file"
             )
         self._session = _open_session(self.path)
-        self.info = _read_info(self.path, self._session.get_modelmeta().custom_metadata_map)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.info = _read_info(self.path, self.metadata)
         _check_interface(self.path, self._session)
 
     def first_state(self, rows: int) -> Samples:

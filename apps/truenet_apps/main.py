@@ -13,6 +13,7 @@ from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
 from truenet_apps.train import train
+from truenet_apps.verify import verify
 
 
 class OneLineErrors(TyperGroup):
@@ -40,6 +41,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(info)
 app.command()(export)
+app.command()(verify)
 
 
 def run() -> None:

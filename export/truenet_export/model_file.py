@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from truenet.streaming import StreamingTRUNet
 from truenet.weights import load_weights, weights_sha256
 from truenet_export.operators import translations
+from truenet_export.seal import seal
 
 OPSET = 18  # DFT came with 17; 18 is read by every onnxruntime since 1.14
 FORMAT = "1"
@@ -29,14 +29,20 @@ def export(weights: Path, target: Path) -> None:
     Raises:
         ValueError: no weights, or not ours.
     """
+    seal(float_graph(weights), target)
+
+
+def float_graph(weights: Path) -> onnx.ModelProto:
+    """The graph of a weights file in float, with its metadata.
+
+    Raises:
+        ValueError: no weights, or not ours.
+    """
     model, facts = load_weights(weights)
     graph = clean(trace(fold_batch_norm(model)))
     for key, value in metadata(model, facts, weights_sha256(weights)).items():
         graph.metadata_props.add(key=key, value=value)
-    onnx.checker.check_model(graph, full_check=True)
-    temporary = target.with_name(target.name + ".part")
-    temporary.write_bytes(graph.SerializeToString())
-    os.replace(temporary, target)
+    return graph
 
 
 def fold_batch_norm(model: StreamingTRUNet) -> StreamingTRUNet:
