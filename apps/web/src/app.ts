@@ -220,6 +220,7 @@ export class App {
     this.#playing = playing;
     this.#sound?.tell({ kind: "play", playing });
     view.showPlaying(playing);
+    if (!playing) view.showSilence();
   }
 
   #heard(heard: Heard): void {

@@ -91,6 +91,11 @@ export function showLevel(which: "before" | "after", levelDb: number): void {
   meter.firstElementChild!.setAttribute("style", `transform:scaleX(${(1 + shown / 60).toFixed(3)})`);
 }
 
+export function showSilence(): void {
+  showLevel("before", -Infinity);
+  showLevel("after", -Infinity);
+}
+
 export function showTimings(recent: Recent, frameMilliseconds: number): void {
   find("frame-p50").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.5));
   find("frame-p99").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.99));
