@@ -158,7 +158,6 @@ export class App {
       this.listen(view.elements.listen.checked);
       this.#connect();
       view.showLive(true);
-      view.elements.bypass.disabled = false;
     } catch (error) {
       view.showNotice(words(error));
     }

@@ -18,12 +18,17 @@ export class Sound {
   readonly context: AudioContext;
   readonly #node: AudioWorkletNode;
   readonly #info: ModelInfo;
+  readonly #filterMilliseconds: number;
   #microphone: { stream: MediaStream; source: MediaStreamAudioSourceNode } | undefined;
 
   private constructor(context: AudioContext, node: AudioWorkletNode, info: ModelInfo) {
     this.context = context;
     this.#node = node;
     this.#info = info;
+    const down = new Resampler(context.sampleRate, info.sampleRateHz);
+    const up = new Resampler(info.sampleRateHz, context.sampleRate);
+    this.#filterMilliseconds =
+      1000 * (down.delaySamples / info.sampleRateHz + up.delaySamples / context.sampleRate);
   }
 
   /** Call it from a click or a key, or the browser keeps the sound back. */
@@ -64,13 +69,11 @@ export class Sound {
   latency(): Latency {
     const { sampleRateHz, hopSamples, latencySamples } = this.#info;
     const rate = this.context.sampleRate;
-    const down = new Resampler(rate, sampleRateHz).delaySamples / sampleRateHz;
-    const up = new Resampler(sampleRateHz, rate).delaySamples / rate;
     const input = this.#microphone?.stream.getAudioTracks()[0]?.getSettings() as { latency?: number };
     return {
       model: (1000 * latencySamples) / sampleRateHz,
       queue: (1000 * (1 + WAITED_FRAMES) * hopSamples) / sampleRateHz + (1000 * 128) / rate,
-      filters: 1000 * (down + up),
+      filters: this.#filterMilliseconds,
       device: 1000 * ((this.context.outputLatency || this.context.baseLatency) + (input?.latency ?? 0)),
     };
   }

@@ -123,7 +123,6 @@ export function showTake(name: string, progress: number, heard: boolean): void {
   });
   document.title = `${name} – truenet`;
   elements.play.disabled = elements.seek.disabled = progress === 0;
-  elements.bypass.disabled = false;
 }
 
 export function showWeight(bytes: number): void {

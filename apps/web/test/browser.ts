@@ -38,6 +38,11 @@ export async function close({ browser, server }: Place): Promise<void> {
   await server.close();
 }
 
+/** Ends what a test has left open, for it may have failed while the microphone ran. */
+export async function leave({ browser }: Place): Promise<void> {
+  for (const context of browser.contexts()) await context.close();
+}
+
 export interface Visit {
   microphone?: boolean;
   offline?: boolean; // with a service worker

@@ -1,11 +1,12 @@
 /** Files in Chromium: good ones, bad ones, and a page whose own files are missing or cut off. */
 
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { agreementDb } from "../src/selftest.ts";
-import { close, FOLDER, notice, open, saved, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
+import { close, FOLDER, leave, notice, open, saved, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
 
 let place: Place;
 beforeAll(async () => void (place = await open()));
+afterEach(() => leave(place));
 afterAll(() => close(place));
 
 it("splits a sample into parts that sum to it, and plays it", async () => {
@@ -21,7 +22,6 @@ it("splits a sample into parts that sum to it, and plays it", async () => {
   expect(agreementDb(input, await saved(page, "mix", "faders_at_one"))).toBeGreaterThan(90);
   await waitUntilSecond(page, 2);
   expect(await page.textContent("#time")).toMatch(/ \/ 0:04$/);
-  await page.context().close();
 });
 
 it("says what is wrong with a file, then takes three minutes of stereo", async () => {
@@ -42,7 +42,6 @@ it("says what is wrong with a file, then takes three minutes of stereo", async (
   const input = await saved(page, "input", "minutes_input");
   const enhanced = await saved(page, "mix", "minutes_enhanced");
   expect([input.length, enhanced.length]).toEqual([180 * 16_000, 180 * 16_000]);
-  await page.context().close();
 });
 
 it.each([
@@ -56,7 +55,6 @@ it.each([
   expect(await status(page)).toBe("Model not active");
   expect(await notice(page)).toContain(message);
   expect(await page.isDisabled("#microphone")).toBe(true);
-  await page.context().close();
 });
 
 it("works without a network after the first visit", async () => {
@@ -69,5 +67,4 @@ it("works without a network after the first visit", async () => {
   expect(await status(page)).toBe("Model active");
   await page.click("[data-sample=quiet]");
   await page.waitForFunction(() => document.title.startsWith("quiet"));
-  await page.context().close();
 });
