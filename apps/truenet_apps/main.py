@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
+from truenet_apps.serve import serve
 from truenet_apps.train import train
 from truenet_apps.verify import verify
 
@@ -42,6 +43,7 @@ app.command()(evaluate)
 app.command()(info)
 app.command()(export)
 app.command()(verify)
+app.command()(serve)
 
 
 def run() -> None:

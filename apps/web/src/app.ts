@@ -1,0 +1,281 @@
+/** What the page does: one thing is open at a time, a recording or the microphone. */
+
+import { Engine } from "./engine.ts";
+import { DEFAULT_DB, linearFaders, type Faders } from "./faders.ts";
+import { concatenate } from "./fifo.ts";
+import { WAITED_FRAMES } from "./live.ts";
+import type { Heard, Stems } from "./messages.ts";
+import type { ModelInfo } from "./modelfile.ts";
+import { Sound } from "./sound.ts";
+import { readSound } from "./soundfile.ts";
+import { Spectrogram } from "./spectrogram.ts";
+import { levelDb, Recent } from "./statistics.ts";
+import { Take } from "./take.ts";
+import * as view from "./view.ts";
+import { writeWav } from "./wav.ts";
+
+const MOST_LIVE_SECONDS = 15 * 60;
+const OVERLOADED = "This device is too busy: you hear the input, unchanged, until the model has caught up.";
+
+interface Recording {
+  before: Float32Array[];
+  after: Float32Array[];
+  samples: number;
+}
+
+export class App {
+  faders: Faders = [...DEFAULT_DB];
+  bypass = false;
+  live = false;
+  #playing = false;
+  #info: ModelInfo | undefined;
+  #sound: Sound | undefined;
+  #take: Take | undefined;
+  #recording: Recording = { before: [], after: [], samples: 0 };
+  #workBegan = 0;
+  #startsByItself = false;
+  readonly #timings = new Recent();
+  readonly #before = new Spectrogram(view.elements.before);
+  readonly #after = new Spectrogram(view.elements.after);
+  readonly #engine = new Engine({
+    progress: (part) => (view.elements.loading.value = part),
+    ready: (info, selfTestDb) => this.#ready(info, selfTestDb),
+    failed: (message) => this.#failed(message),
+    part: (stems, progress) => this.#addPart(stems, progress),
+    timing: (milliseconds) => this.#showTimings(milliseconds),
+  });
+
+  /** Loads the model; again after it failed. */
+  async start(): Promise<void> {
+    view.showStatus("loading", "Loading the model");
+    await this.#engine.start();
+  }
+
+  repaint(): void {
+    this.#before.repaint();
+    this.#after.repaint();
+  }
+
+  setFader(index: number, levelDb: number): void {
+    this.faders[index] = levelDb;
+    this.#sendFaders();
+  }
+
+  toggleBypass(): void {
+    this.bypass = !this.bypass;
+    this.#sendFaders();
+  }
+
+  async openFile(file: Blob, name: string): Promise<void> {
+    if (!this.#info) return;
+    view.showNotice();
+    await this.#stopAll();
+    try {
+      const sound = await this.#openSound(this.#info);
+      const input = await readSound(file, name, this.#info.sampleRateHz);
+      void sound.context.resume(); // stays silent where the browser waits for a click
+      this.#open(new Take(name.replace(/\.[^.]*$/, ""), input), true);
+    } catch (error) {
+      view.showNotice(words(error));
+    }
+  }
+
+  async openSample(name: string): Promise<void> {
+    if (this.#info) void (await this.#openSound(this.#info)).context.resume();
+    const answer = await fetch(`samples/${name}.flac`).catch(() => undefined);
+    if (answer?.ok) await this.openFile(await answer.blob(), `${name}.flac`);
+    else view.showNotice("The sample could not be fetched from this page's host.");
+  }
+
+  async toggleMicrophone(): Promise<void> {
+    if (this.live) await this.#stopAll();
+    else await this.#startMicrophone();
+  }
+
+  togglePlay(): void {
+    if (this.live || !this.#take) return;
+    void this.#sound?.context.resume();
+    if (this.#take.done && this.#atEnd()) this.seek(0);
+    this.#play(!this.#playing);
+  }
+
+  seek(seconds: number): void {
+    if (!this.#info) return;
+    this.#sound?.tell({ kind: "seek", sample: Math.round(seconds * this.#info.sampleRateHz) });
+    this.#showPosition(seconds * this.#info.sampleRateHz);
+  }
+
+  listen(on: boolean): void {
+    this.#sound?.tell({ kind: "listen", on });
+  }
+
+  save(what: view.Saved): void {
+    const take = this.#take;
+    if (!take || !this.#info) return;
+    const samples = {
+      mix: () => take.mix(this.faders),
+      voice: () => take.part("voice"),
+      room: () => take.part("room"),
+      noise: () => take.part("noise"),
+      input: () => take.input,
+      heard: () => take.heard ?? take.input,
+    }[what]();
+    view.save(writeWav(samples, this.#info.sampleRateHz), `${take.name}_${what === "mix" ? "enhanced" : what}.wav`);
+  }
+
+  #ready(info: ModelInfo, selfTestDb: number): void {
+    this.#info = info;
+    view.showStatus("active", "Model active");
+    view.elements.status.title = `${info.name}, ${info.precision}; the self-test agrees with Python to ${selfTestDb.toFixed(0)} dB`;
+    if (this.live) this.#connect();
+    else if (this.#take && !this.#take.done) this.#open(new Take(this.#take.name, this.#take.input, this.#take.heard), false);
+  }
+
+  #failed(message: string): void {
+    view.showStatus("failed", "Model not active");
+    view.showNotice(message + (this.live ? " You hear the input, unchanged." : ""));
+  }
+
+  async #openSound(info: ModelInfo): Promise<Sound> {
+    this.#sound ??= await Sound.open(info, (heard) => this.#heard(heard));
+    this.#sendFaders();
+    return this.#sound;
+  }
+
+  async #startMicrophone(): Promise<void> {
+    if (!this.#info) return;
+    view.showNotice();
+    await this.#stopAll();
+    try {
+      const sound = await this.#openSound(this.#info);
+      const processed = await sound.openMicrophone(() => void this.#lost());
+      if (processed.length) view.showNotice(`The browser processes the microphone all the same: ${processed.join(", ")}.`);
+      this.#take = undefined;
+      this.#recording = { before: [], after: [], samples: 0 };
+      this.live = true;
+      this.#timings.clear();
+      this.#clear();
+      this.listen(view.elements.listen.checked);
+      this.#connect();
+      view.showLive(true);
+    } catch (error) {
+      view.showNotice(words(error));
+    }
+  }
+
+  /** Worker and audio thread talk to each other; the page only looks on. */
+  #connect(): void {
+    const { port1, port2 } = new MessageChannel();
+    this.#engine.live(port1, linearFaders(this.faders, this.bypass));
+    this.#sound?.tell({ kind: "live", port: port2 });
+  }
+
+  async #lost(): Promise<void> {
+    if (!this.live) return;
+    await this.#stopAll();
+    view.showNotice("The microphone went away. What it recorded until then is kept.");
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#engine.stop();
+    this.#play(false);
+    if (!this.live || !this.#info) return;
+    this.live = false;
+    view.showLive(false);
+    this.#sound?.closeMicrophone();
+    const { before, after } = this.#recording;
+    const { latencySamples, hopSamples } = this.#info;
+    const late = latencySamples + WAITED_FRAMES * hopSamples;
+    const input = concatenate(before).slice(late);
+    if (input.length) this.#open(new Take("microphone", input, concatenate(after).slice(late)), false);
+  }
+
+  #open(take: Take, startsByItself: boolean): void {
+    this.#take = take;
+    this.#startsByItself = startsByItself;
+    this.#workBegan = performance.now();
+    this.#sound?.tell({ kind: "open" });
+    this.#play(false);
+    this.#clear();
+    this.#showPosition(0);
+    view.showTake(take.name, 0, take.heard !== undefined);
+    this.#engine.stems(take.input);
+  }
+
+  #addPart(stems: Stems, progress: number): void {
+    const take = this.#take;
+    if (!take || !this.#info) return;
+    take.add(stems, progress);
+    this.#sound?.tell({ kind: "part", stems });
+    view.showTake(take.name, progress, take.heard !== undefined);
+    const needed = ((performance.now() - this.#workBegan) * (1 - progress)) / progress;
+    const lasts = (1000 * take.input.length) / this.#info.sampleRateHz;
+    if (!this.#startsByItself || needed > lasts || this.#sound?.context.state !== "running") return;
+    this.#startsByItself = false;
+    this.#play(true);
+  }
+
+  #play(playing: boolean): void {
+    this.#playing = playing;
+    this.#sound?.tell({ kind: "play", playing });
+    view.showPlaying(playing);
+    if (!playing) view.showSilence();
+  }
+
+  #heard(heard: Heard): void {
+    this.#before.add(heard.before);
+    this.#after.add(heard.after);
+    view.showLevel("before", levelDb(heard.before));
+    view.showLevel("after", levelDb(heard.after));
+    if (this.live) this.#heardLive(heard);
+    else this.#showPosition(heard.position);
+    if (!this.live && heard.ended && this.#take?.done) this.#play(false);
+  }
+
+  #heardLive(heard: Heard): void {
+    const rate = this.#info!.sampleRateHz;
+    this.#recording.before.push(heard.before);
+    this.#recording.after.push(heard.after);
+    this.#recording.samples += heard.before.length;
+    view.showMissed(heard.missed);
+    view.showTime(this.#recording.samples / rate);
+    view.showLatency(this.#sound!.latency());
+    if (heard.overloaded && view.elements.status.dataset["state"] === "active") view.showNotice(OVERLOADED);
+    else if (view.elements.notice.textContent === OVERLOADED) view.showNotice();
+    if (this.#recording.samples < MOST_LIVE_SECONDS * rate) return;
+    void this.#stopAll();
+    view.showNotice("A quarter of an hour is what a web page holds; the recording was stopped.");
+  }
+
+  #atEnd(): boolean {
+    return Number(view.elements.seek.value) >= Number(view.elements.seek.max) - 0.01;
+  }
+
+  #showPosition(samples: number): void {
+    if (!this.#take || !this.#info) return;
+    const rate = this.#info.sampleRateHz;
+    view.showTime(samples / rate, this.#take.input.length / rate);
+  }
+
+  #clear(): void {
+    this.#before.clear();
+    this.#after.clear();
+  }
+
+  #sendFaders(): void {
+    const faders = linearFaders(this.faders, this.bypass);
+    this.#engine.setFaders(faders);
+    this.#sound?.tell({ kind: "faders", faders });
+    view.showFaders(this.faders, this.bypass);
+  }
+
+  #showTimings(milliseconds: number[]): void {
+    this.#timings.add(milliseconds);
+    if (!this.#info) return;
+    view.showTimings(this.#timings, (1000 * this.#info.hopSamples) / this.#info.sampleRateHz);
+  }
+}
+
+function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

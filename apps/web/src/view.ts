@@ -1,0 +1,143 @@
+/** The page's elements, and what changes on them. Decides nothing. */
+
+import { faderText, type Faders } from "./faders.ts";
+import type { Latency } from "./sound.ts";
+import type { Recent } from "./statistics.ts";
+
+export type Saved = "mix" | "voice" | "room" | "noise" | "input" | "heard";
+
+const FRAME_MILLISECONDS_TEXT = (value: number): string => `${value.toFixed(1)} ms`;
+
+function find<T extends HTMLElement = HTMLElement>(id: string): T {
+  return document.getElementById(id) as T;
+}
+
+function all<T extends HTMLElement>(selector: string): T[] {
+  return [...document.querySelectorAll<T>(selector)];
+}
+
+export const elements = {
+  status: find("status"),
+  statusText: find("status-text"),
+  loading: find<HTMLProgressElement>("loading"),
+  again: find<HTMLButtonElement>("again"),
+  microphone: find<HTMLButtonElement>("microphone"),
+  open: find<HTMLButtonElement>("open"),
+  file: find<HTMLInputElement>("file"),
+  samples: all<HTMLButtonElement>("[data-sample]"),
+  notice: find("notice"),
+  before: find<HTMLCanvasElement>("before"),
+  after: find<HTMLCanvasElement>("after"),
+  play: find<HTMLButtonElement>("play"),
+  seek: find<HTMLInputElement>("seek"),
+  listen: find<HTMLInputElement>("listen"),
+  bypass: find<HTMLButtonElement>("bypass"),
+  faders: all<HTMLInputElement>("[data-fader]"),
+  saves: all<HTMLButtonElement>("[data-save]"),
+};
+
+export function showStatus(state: "loading" | "active" | "failed", text: string): void {
+  elements.status.dataset["state"] = state;
+  elements.statusText.textContent = text;
+  elements.loading.hidden = state !== "loading";
+  elements.again.hidden = state !== "failed";
+  for (const button of [elements.microphone, elements.open, ...elements.samples]) {
+    button.disabled = state !== "active" && button.dataset["live"] !== "true";
+  }
+}
+
+/** A message in words for people; none takes the last one away. */
+export function showNotice(text = ""): void {
+  if (elements.notice.textContent !== text) elements.notice.textContent = text;
+  elements.notice.hidden = !text;
+}
+
+export function showFaders(faders: Faders, bypass: boolean): void {
+  elements.faders.forEach((fader, index) => {
+    const text = faderText(faders[index]!);
+    fader.value = String(faders[index]);
+    fader.setAttribute("aria-valuetext", text);
+    fader.parentElement!.querySelector("output")!.textContent = text;
+  });
+  elements.bypass.setAttribute("aria-pressed", String(bypass));
+  find("after-name").textContent = bypass ? "After, bypassed: the same as before" : "After";
+}
+
+export function showLive(live: boolean): void {
+  elements.microphone.textContent = live ? "Stop" : "Microphone";
+  elements.microphone.dataset["live"] = String(live);
+  find("listen-label").hidden = !live;
+  elements.seek.hidden = live;
+  elements.play.hidden = live;
+}
+
+export function showPlaying(playing: boolean): void {
+  elements.play.dataset["playing"] = String(playing);
+  elements.play.setAttribute("aria-label", playing ? "Pause" : "Play");
+}
+
+export function showTime(seconds: number, total?: number): void {
+  find("time").textContent = total === undefined ? clock(seconds) : `${clock(seconds)} / ${clock(total)}`;
+  if (total === undefined) return;
+  elements.seek.max = String(total);
+  elements.seek.value = String(seconds);
+  elements.seek.setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(total)}`);
+}
+
+export function showLevel(which: "before" | "after", levelDb: number): void {
+  const meter = find(`meter-${which}`);
+  const shown = Math.max(-60, Math.min(0, levelDb));
+  meter.setAttribute("aria-valuenow", shown.toFixed(0));
+  meter.firstElementChild!.setAttribute("style", `transform:scaleX(${(1 + shown / 60).toFixed(3)})`);
+}
+
+export function showSilence(): void {
+  showLevel("before", -Infinity);
+  showLevel("after", -Infinity);
+}
+
+export function showTimings(recent: Recent, frameMilliseconds: number): void {
+  find("frame-p50").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.5));
+  find("frame-p99").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.99));
+  find("load").textContent = `${Math.round((100 * recent.percentile(0.5)) / frameMilliseconds)} %`;
+}
+
+export function showLatency({ model, queue, filters, device }: Latency): void {
+  const latency = find("latency");
+  latency.textContent = `${Math.round(model + queue + filters + device)} ms`;
+  const parts = { model, queue, filters, device };
+  latency.title = Object.entries(parts).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`).join(", ");
+}
+
+export function showMissed(frames: number): void {
+  find("missed").textContent = String(frames);
+}
+
+/** What can be saved of the take; `progress` of its processing, 0 to 1. */
+export function showTake(name: string, progress: number, heard: boolean): void {
+  const done = progress === 1;
+  find("save-name").textContent = done ? "Save" : `Working, ${Math.floor(100 * progress)} %`;
+  elements.saves.forEach((button) => {
+    if (button.dataset["save"] === "heard") button.hidden = !heard;
+    button.disabled = !done && button.dataset["save"] !== "input" && button.dataset["save"] !== "heard";
+  });
+  document.title = `${name} – truenet`;
+  elements.play.disabled = elements.seek.disabled = progress === 0;
+}
+
+export function showWeight(bytes: number): void {
+  find("weight").textContent = `The first visit loads ${(bytes / 1e6).toFixed(1)} MB.`;
+}
+
+export function save(file: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function clock(seconds: number): string {
+  const whole = Math.floor(seconds + 1e-6);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
