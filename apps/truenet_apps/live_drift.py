@@ -16,6 +16,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 10, 90  # rare stalls are not counted
 GAPS_REMEMBERED = 256
 DEAD_ZONE_SECONDS = 0.002  # of jitter, to which the pitch need not answer
 SLIP_SECONDS = 0.010
+STARTING_SECONDS = 3.0
 TIME_SECONDS = 10.0  # in which a difference is made up for
 MOST_CORRECTION = 500e-6  # under 1 cent; the clocks of devices differ by up to 200e-6
 FADE_SECONDS = 0.005
@@ -32,7 +33,7 @@ class QueueRegulator:
         self.correction = 0.0
         self._margin_seconds = margin_seconds
         self._learned = 0.0
-        self._settled = False
+        self._starting_seconds = STARTING_SECONDS
         self._gaps = deque([0.0], GAPS_REMEMBERED)
         self._levels: list[float] = []
         self._seconds = 0.0
@@ -58,10 +59,13 @@ class QueueRegulator:
         gap = float(np.percentile(self._gaps, HIGH_PERCENTILE))
         excess = float(np.percentile(self._levels, LOW_PERCENTILE)) - gap - self._margin_seconds
         seconds, self._seconds, self._levels = self._seconds, 0.0, []
-        if excess > (SLIP_SECONDS if self._settled else DEAD_ZONE_SECONDS):
-            self._settled = True  # nobody can know before the start how the callbacks will interleave
+        self._starting_seconds -= seconds
+        if (
+            self._starting_seconds > 0
+        ):  # callbacks interleave anyhow, and nobody is used to a sound yet
+            return excess if excess > DEAD_ZONE_SECONDS else 0.0
+        if excess > SLIP_SECONDS:
             return excess
-        self._settled = True
         self._correct(np.sign(excess) * max(0.0, abs(excess) - DEAD_ZONE_SECONDS), seconds)
         return 0.0
 

@@ -76,7 +76,9 @@ class LiveEngine:
         self._listener, self._now = listener, now
         self._margin_seconds = margin_seconds
         self._lock = threading.Lock()  # held for as long as it takes to copy a block
-        self._incoming, self._outgoing = (Ring(round(RING_SECONDS * hz)) for hz in (input_hz, output_hz))
+        self._incoming, self._outgoing = (
+            Ring(round(RING_SECONDS * hz)) for hz in (input_hz, output_hz)
+        )
         self._down = Resampler(input_hz, self._rate_hz)
         self._up = Resampler(self._rate_hz, output_hz)
         self._waiting = SampleFifo()
@@ -191,10 +193,7 @@ class LiveEngine:
 
     def _note_latency(self, queue: float, delay_seconds: float, seconds: float) -> None:
         devices = self._now() - self._captured_at + delay_seconds
-        if not self._total_seconds:
-            share = 1.0
-        else:
-            share = min(1.0, seconds / LATENCY_SMOOTHING_SECONDS)
+        share = min(1.0, seconds / LATENCY_SMOOTHING_SECONDS) if self._total_seconds else 1.0
         total = devices + queue + self._fixed_seconds
         self._total_seconds += share * (total - self._total_seconds)
         self._queue_seconds += share * (queue - self._queue_seconds)

@@ -41,7 +41,9 @@ class GuardedEnhancer:
         """Whether the model is passed by."""
         return self._pause > 0
 
-    def process(self, frame: Samples, late: bool, hopeless: bool = False) -> tuple[Samples, Samples]:
+    def process(
+        self, frame: Samples, late: bool, hopeless: bool = False
+    ) -> tuple[Samples, Samples]:
         """Take (hop_samples,), return the input and the output of the same moment.
 
         Args:

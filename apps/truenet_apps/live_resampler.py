@@ -1,7 +1,7 @@
 """Sample rate conversion for live use: a delay that never changes, and a ratio that may.
 
-A windowed sinc, tabulated at many phases (Smith, "Digital Audio Resampling", CCRMA): one filter serves every device rate
-and follows the drift between two clocks. soxr is better for files, but delivers in bursts.
+A windowed sinc, tabulated at many phases (Smith, "Digital Audio Resampling", CCRMA): one filter serves every device
+rate and follows the drift between two clocks. soxr is better for files, but delivers in bursts.
 """
 
 import numpy as np
@@ -54,11 +54,11 @@ class Resampler:
         inside = before + self._half < len(self._held)  # rounding may have counted one too many
         places, before = places[inside], before[inside]
         windows = sliding_window_view(self._held, 2 * self._half)[before - self._half + 1]
-        output = np.einsum("ij,ij->i", windows, self._filters_at(places - before))
+        output: Samples = (windows * self._filters_at(places - before)).sum(axis=1)
         self._forget(self._next + step * len(places))
         return output
 
-    def _filters_at(self, phases: NDArray[np.float64]) -> Samples:
+    def _filters_at(self, phases: NDArray[np.floating]) -> Samples:
         row = phases * PHASES
         first = row.astype(np.int64)
         part = (row - first).astype(np.float32)[:, np.newaxis]

@@ -25,7 +25,9 @@ class Ring:
         capacity = len(self._memory)
         lost = max(0, self._held + len(block) - capacity)
         kept = block[-capacity:]
-        places = (self._first + self._held + len(block) - len(kept) + np.arange(len(kept))) % capacity
+        places = (
+            self._first + self._held + len(block) - len(kept) + np.arange(len(kept))
+        ) % capacity
         self._memory[places] = kept
         self._first = (self._first + lost) % capacity
         self._held = min(capacity, self._held + len(block))

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
+from truenet_apps.live import live
 from truenet_apps.train import train
 
 
@@ -40,6 +41,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(info)
 app.command()(export)
+app.command()(live)
 
 
 def run() -> None:
