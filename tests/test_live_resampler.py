@@ -9,11 +9,20 @@ from numpy.typing import NDArray
 from truenet_apps.live_resampler import Resampler
 
 Noise = Callable[..., NDArray[np.float32]]
-RATES = [(48_000, 16_000), (16_000, 48_000), (44_100, 16_000), (16_000, 44_100), (8000, 16_000), (96_000, 16_000)]
+RATES = [
+    (48_000, 16_000),
+    (16_000, 48_000),
+    (44_100, 16_000),
+    (16_000, 44_100),
+    (8000, 16_000),
+    (96_000, 16_000),
+]
 
 
 def sine(rate_hz: int, frequency_hz: float, seconds: float = 0.5) -> NDArray[np.float32]:
-    return np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate_hz)) / rate_hz).astype(np.float32)
+    return np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate_hz)) / rate_hz).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), RATES)

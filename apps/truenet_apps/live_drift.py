@@ -14,8 +14,9 @@ from truenet.fifo import Samples
 PERIOD_SECONDS = 0.25
 LOW_PERCENTILE, HIGH_PERCENTILE = 10, 90  # rare stalls are not counted
 GAPS_REMEMBERED = 256
-DEAD_ZONE_SECONDS = 0.002  # of jitter, to which the pitch need not answer
-SLIP_SECONDS = 0.010
+DEAD_ZONE_SECONDS = 0.003  # of jitter, to which the pitch need not answer
+SLIP_SECONDS = 0.012
+SMOOTHING_PERIODS = 8  # a busy machine's jitter is no drift
 STARTING_SECONDS = 3.0
 TIME_SECONDS = 10.0  # in which a difference is made up for
 MOST_CORRECTION = 500e-6  # under 1 cent; the clocks of devices differ by up to 200e-6
@@ -32,7 +33,7 @@ class QueueRegulator:
     def __init__(self, margin_seconds: float) -> None:
         self.correction = 0.0
         self._margin_seconds = margin_seconds
-        self._learned = 0.0
+        self._learned = self._excess = 0.0
         self._starting_seconds = STARTING_SECONDS
         self._gaps = deque([0.0], GAPS_REMEMBERED)
         self._levels: list[float] = []
@@ -50,7 +51,7 @@ class QueueRegulator:
             passed_seconds: time since the last observation.
 
         Returns:
-            Seconds of sound to skip now, usually 0.
+            Seconds of sound to skip now, usually 0; below 0, of silence to put in.
         """
         self._levels.append(level_seconds)
         self._seconds += passed_seconds
@@ -63,10 +64,12 @@ class QueueRegulator:
         if (
             self._starting_seconds > 0
         ):  # callbacks interleave anyhow, and nobody is used to a sound yet
-            return excess if excess > DEAD_ZONE_SECONDS else 0.0
-        if excess > SLIP_SECONDS:
+            return excess if abs(excess) > DEAD_ZONE_SECONDS else 0.0
+        if abs(excess) > SLIP_SECONDS:
             return excess
-        self._correct(np.sign(excess) * max(0.0, abs(excess) - DEAD_ZONE_SECONDS), seconds)
+        self._excess += (excess - self._excess) / SMOOTHING_PERIODS
+        size = max(0.0, abs(self._excess) - DEAD_ZONE_SECONDS)
+        self._correct(float(np.sign(self._excess)) * size, seconds)
         return 0.0
 
     def _correct(self, excess: float, seconds: float) -> None:

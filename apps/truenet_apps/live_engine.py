@@ -83,8 +83,8 @@ class LiveEngine:
         self._up = Resampler(self._rate_hz, output_hz)
         self._waiting = SampleFifo()
         self._slip, self._regulator = Slip(self._rate_hz), QueueRegulator(margin_seconds)
-        self._to_skip_seconds = 0.0
-        self._received_seconds = self._played_seconds = 0.0
+        self._to_skip_seconds = self._to_wait_seconds = 0.0
+        self._received_seconds = 0.0
         self._lost_seconds = 0.0  # pushed out of a full ring
         self._done_seconds = 0.0  # of the input, by what is in the outgoing ring and before
         self._captured_at = 0.0  # when the newest sample was sound
@@ -99,12 +99,19 @@ class LiveEngine:
         self._fixed_seconds = window + self._down.delay_seconds + self._up.delay_seconds
         self.ready = threading.Event()  # there is something to do for `step`
 
-    def capture(self, block: Samples, age_seconds: float = 0.0) -> None:
-        """Input callback: take (samples,), the last of which was sound `age_seconds` ago."""
+    def capture(self, block: Samples, age_seconds: float = 0.0, gap: bool = False) -> None:
+        """Input callback: take (samples,), the last of which was sound `age_seconds` ago.
+
+        Args:
+            block: at the input's rate.
+            age_seconds: what the device says.
+            gap: whether the device lost sound before it.
+        """
         seconds = len(block) / self.input_hz
         with self._lock:
             self._lost_seconds += self._incoming.put(block) / self.input_hz
             self._received_seconds += seconds
+            self._dropouts += gap
             arrived_at = self._now()
             self._regulator.arrive(arrived_at - self._arrived_at)
             self._arrived_at, self._captured_at = arrived_at, arrived_at - age_seconds
@@ -120,14 +127,16 @@ class LiveEngine:
                 return np.zeros(samples, np.float32)
             self._playing = True
             self._note_latency(queue, delay_seconds, seconds)
-            block = self._outgoing.take(samples)
-            self._played_seconds += seconds
+            silence = min(samples, round(self._to_wait_seconds * self.output_hz))
+            self._to_wait_seconds = max(0.0, self._to_wait_seconds - seconds)
+            block = self._outgoing.take(samples - silence)
             left = queue - len(block) / self.output_hz + self._now() - self._arrived_at
-            self._to_skip_seconds += self._regulator.observe(left, seconds)
-        if len(block) == samples:
-            return block
-        self._dropouts += 1
-        return np.concatenate([block, np.zeros(samples - len(block), np.float32)])
+            excess = self._regulator.observe(left, seconds)
+            self._to_skip_seconds += max(0.0, excess)
+            self._to_wait_seconds += max(0.0, -excess)
+        missing = samples - silence - len(block)
+        self._dropouts += missing > 0
+        return np.pad(block, (silence, missing))
 
     def step(self) -> bool:
         """Process a frame; False if there is none yet."""
@@ -138,7 +147,9 @@ class LiveEngine:
         late = behind > self._margin_seconds + self._largest_block_seconds
         started = time.perf_counter()
         frame = self._waiting.take(self._hop)
-        before, after = self._guard.process(frame, late, behind > HOPELESS_SECONDS)
+        before, after = self._guard.process(
+            frame, late, behind > self._margin_seconds + HOPELESS_SECONDS
+        )
         if not self._guard.bypassed:
             self._frame_seconds.append(time.perf_counter() - started)
         self._meters.add(before, after)

@@ -119,11 +119,11 @@ class Streams:
                 callback=callback,
             )
 
-    def _capture(self, block: Any, samples: int, times: Any, _: Any) -> None:
+    def _capture(self, block: Any, samples: int, times: Any, flags: Any) -> None:
         self._called["input"] = max(self._called["input"], time.monotonic())
         first = _plausible(times.currentTime - times.inputBufferAdcTime)
         age = max(0.0, first - samples / self._engine.input_hz)
-        self._engine.capture(block.mean(axis=1), age)
+        self._engine.capture(block.mean(axis=1), age, gap=bool(flags.input_overflow))
 
     def _play(self, block: Any, samples: int, times: Any, _: Any) -> None:
         self._called["output"] = max(self._called["output"], time.monotonic())
