@@ -41,15 +41,17 @@ def test_an_impulse_arrives_when_the_latency_says(
 
 @pytest.mark.parametrize("apart_ppm", [-200, 200])
 def test_two_clocks_are_kept_together(tmp_path: Path, apart_ppm: int) -> None:
-    devices = Devices(stand_in(tmp_path), tone(48_000), 48_000, 44_100, apart_ppm)
+    devices = Devices(
+        stand_in(tmp_path), tone(16_000), 16_000, 22_050, apart_ppm, block_seconds=0.016
+    )
     latencies = []
-    for number, _ in enumerate(devices.run(150)):
+    for number, _ in enumerate(devices.run(120)):
         if devices.seconds > 60 and number % 100 == 0:
             latencies.append(devices.engine.status().latency_ms)
     status = devices.engine.status()
     assert status.dropouts == 0
-    assert max(latencies) - min(latencies) < 4
-    assert status.drift_ppm == pytest.approx(-apart_ppm, abs=20)
+    assert max(latencies) - min(latencies) < 5
+    assert status.drift_ppm == pytest.approx(-apart_ppm, abs=50)
 
 
 def test_equal_clocks_and_faders_at_one_return_the_input(tmp_path: Path) -> None:
@@ -99,6 +101,6 @@ def test_an_output_that_stood_still_does_not_leave_a_delay(tmp_path: Path) -> No
 
 def test_no_click_while_clocks_are_corrected(tmp_path: Path) -> None:
     devices = Devices(stand_in(tmp_path), tone(48_000), 48_000, 48_000, apart_ppm=200)
-    played: NDArray[np.float32] = np.concatenate(list(devices.run(60)))[48_000 * 4 :]
+    played: NDArray[np.float32] = np.concatenate(list(devices.run(40)))[48_000 * 4 :]
     steps = np.abs(np.diff(played, n=2))
     assert steps.max() < 1.2 * np.percentile(steps, 99)

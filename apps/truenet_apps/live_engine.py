@@ -72,7 +72,7 @@ class LiveEngine:
     ) -> None:
         self.input_hz, self.output_hz = input_hz, output_hz
         self._hop, self._rate_hz = enhancer.hop_samples, enhancer.sample_rate_hz
-        self._guard = GuardedEnhancer(enhancer)
+        self._enhancer, self._guard = enhancer, GuardedEnhancer(enhancer)
         self._listener, self._now = listener, now
         self._margin_seconds = margin_seconds
         self._lock = threading.Lock()  # held for as long as it takes to copy a block
@@ -99,6 +99,11 @@ class LiveEngine:
         self._fixed_seconds = window + self._down.delay_seconds + self._up.delay_seconds
         self.ready = threading.Event()  # there is something to do for `step`
 
+    def warm_up(self) -> None:
+        """Run the model once, before sound waits for it: the first call takes longer."""
+        self._enhancer.process(np.zeros(self._hop, np.float32))
+        self._enhancer.reset()
+
     def capture(self, block: Samples, age_seconds: float = 0.0, gap: bool = False) -> None:
         """Input callback: take (samples,), the last of which was sound `age_seconds` ago.
 
@@ -118,8 +123,14 @@ class LiveEngine:
             self._largest_block_seconds = max(self._largest_block_seconds, seconds)
         self.ready.set()
 
-    def play(self, samples: int, delay_seconds: float = 0.0) -> Samples:
-        """Output callback: the next (samples,), the first of which is heard in `delay_seconds`."""
+    def play(self, samples: int, delay_seconds: float = 0.0, gap: bool = False) -> Samples:
+        """Output callback: the next (samples,), the first of which is heard in `delay_seconds`.
+
+        Args:
+            samples: how many, at the output's rate.
+            delay_seconds: what the device says.
+            gap: whether the device had nothing to play before.
+        """
         seconds = samples / self.output_hz
         with self._lock:
             queue = self._queued_seconds()
@@ -135,7 +146,7 @@ class LiveEngine:
             self._to_skip_seconds += max(0.0, excess)
             self._to_wait_seconds += max(0.0, -excess)
         missing = samples - silence - len(block)
-        self._dropouts += missing > 0
+        self._dropouts += missing > 0 or gap
         return np.pad(block, (silence, missing))
 
     def step(self) -> bool:

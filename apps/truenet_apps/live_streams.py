@@ -64,6 +64,8 @@ class Streams:
         self._failure: BaseException | None = None
         self._streams: list[Any] = []
         self._worker = threading.Thread(target=self._work, name="truenet model", daemon=True)
+        engine.warm_up()
+        self._worker.start()
         try:
             self._streams.append(
                 self._open(sounddevice.InputStream, source, engine.input_hz, self._capture)
@@ -76,7 +78,6 @@ class Streams:
         except sounddevice.PortAudioError as error:
             self.close()
             raise ValueError(_why_not(source, sink, error)) from error
-        self._worker.start()
 
     def check(self) -> None:
         """Raise what has gone wrong since the start.
@@ -125,10 +126,12 @@ class Streams:
         age = max(0.0, first - samples / self._engine.input_hz)
         self._engine.capture(block.mean(axis=1), age, gap=bool(flags.input_overflow))
 
-    def _play(self, block: Any, samples: int, times: Any, _: Any) -> None:
+    def _play(self, block: Any, samples: int, times: Any, flags: Any) -> None:
         self._called["output"] = max(self._called["output"], time.monotonic())
         delay = _plausible(times.outputBufferDacTime - times.currentTime)
-        block[:] = np.clip(self._engine.play(samples, delay), -1, 1)[:, np.newaxis]
+        block[:] = np.clip(
+            self._engine.play(samples, delay, gap=bool(flags.output_underflow)), -1, 1
+        )[:, np.newaxis]
 
     def _work(self) -> None:
         try:
