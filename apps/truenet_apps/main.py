@@ -13,6 +13,7 @@ from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
 from truenet_apps.serve import serve
+from truenet_apps.live import live
 from truenet_apps.train import train
 from truenet_apps.verify import verify
 
@@ -44,6 +45,7 @@ app.command()(info)
 app.command()(export)
 app.command()(verify)
 app.command()(serve)
+app.command()(live)
 
 
 def run() -> None:
