@@ -36,15 +36,18 @@ ROOT = Path(__file__).parents[1]
 def main() -> None:
     arguments = parse()
     weights = ROOT / "truenet" / "models" / "truenet.safetensors"
-    rows = []
+    rows: list[dict[str, Any]] = []
     for domain in arguments.domains:
         folder = arguments.work / slug(domain)
         make_domain(domain, arguments.data, folder)
         for method in arguments.methods:
             result = run(folder, domain, method, weights, arguments)
+            if result is None:
+                continue
             rows.append({"domain": domain, "method": method, **result})
             print(json.dumps(rows[-1]), file=sys.stderr)
-    costs = {method: cost(method, weights, arguments) for method in arguments.methods}
+    made = [method for method in METHODS if any(row["method"] == method for row in rows)]
+    costs = {method: cost(method, weights, arguments) for method in made}
     write_table(rows, costs, arguments)
 
 
@@ -59,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--domains", nargs="+", default=DOMAINS, choices=DOMAINS)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--made", action="store_true", help="only the table, of runs made before")
     parser.add_argument("--threads", type=int, default=0)
     return parser.parse_args()
 
@@ -182,13 +186,15 @@ def make_rooms(folder: Path) -> None:
 
 def run(
     folder: Path, domain: str, method: str, weights: Path, arguments: argparse.Namespace
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """One adaptation; its report, from the last time if there is one of these weights and settings."""
     length = f"{arguments.minutes:g}min" if arguments.minutes else f"{arguments.steps}"
     adapter = folder / f"{slug(method)}_{length}.adapter"
     report_path, cost_path = adapter.with_suffix(".report.json"), adapter.with_suffix(".cost.json")
     report = json.loads(report_path.read_text()) if report_path.exists() else {}
     if report.get("weights_sha256") != sha256(weights) or not cost_path.exists():
+        if arguments.made:
+            return None
         command = [sys.executable, "-m", "truenet_apps", "adapt", "--noise", str(folder / "noise")]
         command += ["-o", str(adapter), "--method", method, "--threads", str(arguments.threads)]
         command += (

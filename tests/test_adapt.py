@@ -1,13 +1,19 @@
 """`truenet adapt` from folders to files, and every bad input in one line."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import soundfile
+import torch
 from typer.testing import CliRunner
 
 from truenet.config import TRUNetConfig
@@ -18,7 +24,6 @@ from truenet.weights import load_weights, save_weights
 from truenet_apps.main import app
 from truenet_apps.merge import merged
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("truenet_data", reason="needs the data package: pip install ./data")
 
 TINY = TRUNetConfig(
@@ -28,6 +33,7 @@ TINY = TRUNetConfig(
     bottleneck_channels=8,
     decoder_channels=(8, 8, 8, 8, 8),
 )
+Adapted = tuple[Path, "subprocess.CompletedProcess[str]"]
 QUICK = {
     "batch_crops": 2,
     "old_crops": 1,
@@ -64,29 +70,46 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def options(place: Path, weights: Path, *more: object) -> list[str]:
+    given = ["adapt", "--noise", place / "noise", "-o", place / "f.adapter", "--threads", 1]
+    given += ["--config", place / "quick.json", "--weights", weights, "--steps", 4, *more]
+    return [str(option) for option in given]
+
+
 def adapt(place: Path, weights: Path, *more: object) -> Any:
-    options = ["adapt", "--noise", place / "noise", "-o", place / "f.adapter", "--threads", 1]
-    options += ["--config", place / "quick.json", "--weights", weights, "--steps", 4, *more]
-    return CliRunner().invoke(app, [str(option) for option in options])
+    """In this process, without the slow export, which `adapted` does for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "truenet_export.model_file.export", lambda _, target: target.write_bytes(b"a model")
+        )
+        return CliRunner().invoke(app, options(place, weights, *more))
 
 
 @pytest.fixture(scope="module")
-def adapted(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A place and what was said there."""
+def adapted(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    """A place where it was done as users do, and what was said there."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "quick.json").write_text(json.dumps(QUICK))
     write_noise(folder / "noise", rate_hz=44_100)
-    return folder, adapt(folder, weights, "--seed", 3)
+    command = [sys.executable, "-m", "truenet_apps", *options(folder, weights, "--seed", 3)]
+    return folder, subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def test_it_says_what_it_found_and_does(adapted: tuple[Path, Any]) -> None:
+def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     folder, done = adapted
-    assert done.exit_code in (0, 3), done.output
-    for words in ("4 noise recordings, 16 s, at 44100 Hz", "as an adapter", "step 4/4", "loss here"):
-        assert words in done.output
+    assert done.returncode in (0, 3), done.stderr
+    for words in (
+        "4 noise recordings, 16 s, at 44100 Hz",
+        "as an adapter",
+        "step 4/4",
+        "loss here",
+    ):
+        assert words in done.stderr
+    assert not done.stdout
     report = json.loads((folder / "f.report.json").read_text())
     assert report["held_out"]["new"].startswith("1 noise recordings that were not trained on")
-    assert report["success"] == (done.exit_code == 0) == (not report["problems"])
+    assert report["success"] == (done.returncode == 0)
+    assert report["success"] == (not report["problems"])
     assert [seen["step"] for seen in report["watched_loss"]] == [0, 2, 4]
     assert report["adapter_bytes"] == (folder / "f.adapter").stat().st_size < 80_000
     assert set(report["new"]) == set(report["original"]) == {"pesq_wb", "stoi", "si_sdr_db"}
@@ -95,13 +118,13 @@ def test_it_says_what_it_found_and_does(adapted: tuple[Path, Any]) -> None:
     assert not (folder / "f.adapter.run").exists()
 
 
-def test_the_picture(adapted: tuple[Path, Any]) -> None:
+def test_the_picture(adapted: Adapted) -> None:
     pytest.importorskip("matplotlib")
     assert (adapted[0] / "f.report.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_adapter_and_base_equal_merged_equal_the_model_file(
-    adapted: tuple[Path, Any], weights: Path, tmp_path: Path
+    adapted: Adapted, weights: Path, tmp_path: Path
 ) -> None:
     folder, _ = adapted
     shutil.copy(folder / "f.adapter", tmp_path / "f.adapter")
@@ -120,7 +143,7 @@ def test_adapter_and_base_equal_merged_equal_the_model_file(
     np.testing.assert_allclose(given, expected, atol=2e-5)
 
 
-def test_what_exists_is_not_replaced_unasked(adapted: tuple[Path, Any], weights: Path) -> None:
+def test_what_exists_is_not_replaced_unasked(adapted: Adapted, weights: Path) -> None:
     folder, _ = adapted
     before = (folder / "f.adapter").read_bytes()
     done = adapt(folder, weights)
@@ -129,9 +152,7 @@ def test_what_exists_is_not_replaced_unasked(adapted: tuple[Path, Any], weights:
     assert (folder / "f.adapter").read_bytes() == before
 
 
-def test_an_adapter_of_another_base_is_refused(
-    adapted: tuple[Path, Any], tmp_path: Path
-) -> None:
+def test_an_adapter_of_another_base_is_refused(adapted: Adapted, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_weights(StreamingTRUNet(TINY).eval(), tmp_path / "other.safetensors", {})
     command = ["merge", tmp_path / "other.safetensors", adapted[0] / "f.adapter"]
@@ -170,7 +191,7 @@ def test_silence_only(tmp_path: Path, weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("more", "message"),
     [
         (("--method", "pacca"), "--method pacca: give one of paca"),
         (("--rank", 0), "rank is 0; give 1 or more"),
@@ -182,8 +203,8 @@ def test_silence_only(tmp_path: Path, weights: Path) -> None:
         (("--weights", "/nowhere/w.safetensors"), "no weights at /nowhere/w.safetensors"),
     ],
 )
-def test_mistakes(place: Path, weights: Path, options: tuple[object, ...], message: str) -> None:
-    done = adapt(place, weights, *options)
+def test_mistakes(place: Path, weights: Path, more: tuple[object, ...], message: str) -> None:
+    done = adapt(place, weights, *more)
     assert done.exit_code == 1
     assert message in done.output
     assert not (place / "f.adapter").exists()
@@ -197,10 +218,71 @@ def test_pairs(place: Path, weights: Path) -> None:
             (place / kind).mkdir(exist_ok=True)
             samples = voice + noise * generator.standard_normal(len(voice))
             soundfile.write(place / kind / f"{index}.wav", samples, RATE_HZ)
-    options = ["adapt", "--pairs", place / "clean", place / "noisy", "-o", place / "f.adapter"]
-    options += ["--config", place / "quick.json", "--weights", weights, "--steps", 2]
-    done = CliRunner().invoke(app, list(map(str, options)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "truenet_export.model_file.export", lambda _, target: target.write_bytes(b"a model")
+        )
+        given = options(place, weights, "--pairs", place / "clean", place / "noisy")
+        given.remove("--noise")
+        given.remove(str(place / "noise"))
+        done = CliRunner().invoke(app, given)
     assert done.exit_code in (0, 3), done.output
     assert "3 pairs, 12 s" in done.output
     report = json.loads((place / "f.report.json").read_text())
     assert report["held_out"]["new"] == "1 pairs that were not trained on"
+
+
+def test_killed_in_the_middle_and_started_again(
+    adapted: Adapted, place: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command with the same recordings goes on and gives what the uninterrupted one gave."""
+    from truenet_apps.adapt_run import Adaptation
+
+    shutil.rmtree(place / "noise")
+    write_noise(place / "noise", rate_hz=44_100)
+    steps = Adaptation._steps
+
+    def until_killed(self: Adaptation) -> Any:
+        for progress in steps(self):
+            yield progress
+            if progress.step == 3:
+                raise KeyboardInterrupt  # with the last checkpoint at step 2
+
+    monkeypatch.setattr(Adaptation, "_steps", until_killed)
+    assert adapt(place, weights, "--seed", 3).exit_code not in (0, 3)
+    assert not (place / "f.adapter").exists()
+    monkeypatch.setattr(Adaptation, "_steps", steps)
+    refused = adapt(place, weights, "--seed", 4)
+    assert refused.exit_code == 1
+    assert "holds a run with other recordings or settings" in refused.output
+    done = adapt(place, weights, "--seed", 3)
+    assert "going on from step 2" in done.output
+    expected = safetensors.torch.load_file(adapted[0] / "f.adapter")
+    for name, value in safetensors.torch.load_file(place / "f.adapter").items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_ctrl_c_keeps_the_best_so_far(place: Path, weights: Path) -> None:
+    import truenet_apps.adapt as command
+
+    told = command._Reporter.__call__
+
+    def interrupting(self: Any, progress: Any) -> None:
+        told(self, progress)
+        if progress.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command._Reporter, "__call__", interrupting)
+        done = adapt(place, weights)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+        signal.signal(number, handler)
+    assert done.exit_code == 130
+    assert "stopped at step 2; the same command goes on" in done.output
+    assert (place / "f.adapter").exists()
+    assert (place / "f.onnx").exists()
+    again = adapt(place, weights)
+    assert again.exit_code in (0, 3)
+    assert "going on from step 2" in again.output
+    assert (place / "f.report.json").exists()

@@ -8,8 +8,6 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
-
 from truenet_apps.adapt_recordings import fingerprint, listen, split
 
 RATE_HZ = 16_000
@@ -43,12 +41,14 @@ def test_every_oddity_is_warned_of(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert words in said
     assert "good.wav" not in said
-    assert next(one for one in heard if one.name == "phone.wav").seconds == pytest.approx(2, abs=0.01)
+    assert next(one for one in heard if one.name == "phone.wav").seconds == pytest.approx(
+        2, abs=0.01
+    )
 
 
 def test_nothing_but_speech_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "a.wav", hiss(12))
-    with pytest.raises(ValueError, match="everything in .* sounds like speech"):
+    with pytest.raises(ValueError, match=r"everything in .* sounds like speech"):
         listen(tmp_path, lambda _: -0.1)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from truenet.config import MixingConfig, TRUNetConfig
 from truenet.mixing import Mixer
@@ -192,7 +191,10 @@ def test_two_processes_equal_one_with_all_crops(tmp_path: Path) -> None:
     for world in (1, 2):
         out = tmp_path / f"{world}.pt"
         code = TWO_PROCESSES.format(
-            tests=str(Path(__file__).parent), world=world, store=str(tmp_path / "store"), out=str(out)
+            tests=str(Path(__file__).parent),
+            world=world,
+            store=str(tmp_path / "store"),
+            out=str(out),
         )
         command = [sys.executable, "-c", code]
         running = [subprocess.Popen([*command, str(rank)], env=os.environ) for rank in range(world)]

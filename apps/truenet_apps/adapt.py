@@ -1,11 +1,11 @@
 """`truenet adapt`: the model, made better in one place, from recordings of its noise."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from truenet_apps import adapt_options as options
 from truenet_apps.signals import StopOnSignal
 
 if TYPE_CHECKING:
@@ -16,49 +16,20 @@ NO_SUCCESS, STOPPED = 3, 130
 
 
 def adapt(
-    target: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The .adapter file to write; the model and a report go beside it.",
-        ),
-    ],
-    noise: Annotated[
-        Path | None,
-        typer.Option(help="Folder of recordings of the place without a talker, 10 s or more."),
-    ] = None,
-    rooms: Annotated[Path | None, typer.Option(help="Folder of its room responses.")] = None,
-    speech: Annotated[
-        Path | None, typer.Option(help="Folder of clean speech; else that of truenet-data.")
-    ] = None,
-    pairs: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="CLEAN NOISY", help="Two folders of the same recordings, instead of --noise."
-        ),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option(help="paca (the default), full, paca+dropbp, lora or bias.")
-    ] = None,
-    rank: Annotated[
-        int | None, typer.Option(help="Connections trained of every weight; 8 if left out.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="200 if left out.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="As many steps as fit, instead of --steps.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Another one draws other mixtures.")] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="JSON with the settings of AdaptConfig; options go before it."),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Adapt these (.safetensors) instead of the model in the package."),
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads; 0 takes all cores.")] = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there; start anew.")] = False,
+    target: options.Target,
+    noise: options.Noise = None,
+    rooms: options.Rooms = None,
+    speech: options.Speech = None,
+    pairs: options.Pairs = None,
+    method: options.Method = None,
+    rank: options.Rank = None,
+    steps: options.Steps = None,
+    minutes: options.Minutes = None,
+    seed: options.Seed = None,
+    config: options.Config = None,
+    weights: options.Weights = None,
+    threads: options.Threads = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Make the model better in one place, from recordings of its noise, on a CPU.
 
@@ -77,8 +48,8 @@ def adapt(
 
     if threads:
         torch.set_num_threads(threads)
-    options = {"method": method, "rank": rank, "steps": steps, "seed": seed}
-    given = {name: value for name, value in options.items() if value is not None}
+    settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
+    given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say, overwrite)
     job.open(noise, pairs, speech, rooms, minutes)
     stop = StopOnSignal("stopping after this step; the best so far is kept")
