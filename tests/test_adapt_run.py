@@ -94,6 +94,7 @@ def test_what_is_frozen_stays_and_the_adapter_gives_what_was_trained(
 ) -> None:
     run = adaptation(settings(method, learning_rate=1e-2))
     run.train(lambda _: None)
+    run.take_best()
     write_adapter(run.training, tmp_path / "a.adapter", {"adapted_to": "here"})
     model, before, trained = base(), base().state_dict(), dict(run.model.state_dict())
     assert apply_adapter(model, tmp_path / "a.adapter")["adapted_to"] == "here"
@@ -117,8 +118,8 @@ def test_what_is_frozen_stays_and_the_adapter_gives_what_was_trained(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_training_lowers_the_loss(method: Method) -> None:
-    rate = 3 * LEARNING_RATES[method]
-    run = adaptation(settings(method, steps=30, learning_rate=rate, watch_steps=10))
+    rate = 12 * LEARNING_RATES[method]
+    run = adaptation(settings(method, steps=24, learning_rate=rate, watch_steps=12))
     run.train(lambda _: None)
     assert run.history[-1].new < run.history[0].new - 0.01
 

@@ -74,6 +74,7 @@ class Adaptation:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.training: Training = start(model, config)
+        self.average = self.values()
         self.step = 0
         self.recent: list[float] = []
         self._watched_mixtures = [
@@ -121,7 +122,7 @@ class Adaptation:
         return True
 
     def take_best(self) -> None:
-        """Go back to the step with the best watched losses."""
+        """Take the average that had the best watched losses."""
         self.training.resume(self.best, self.best_step)
 
     def _steps(self) -> Iterator[Progress]:
@@ -135,6 +136,7 @@ class Adaptation:
             norm = torch.nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
             if norm.isfinite():
                 self.training.update()
+            self._average()
             self.step += 1
             is_best = False
             if self.step % config.watch_steps == 0 or self.step == config.steps:
@@ -164,19 +166,30 @@ class Adaptation:
             dist.all_reduce(value)
         return value.item()
 
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards what is trained; a short memory at first."""
+        keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.training.parameters.items():
+            self.average[name].lerp_(parameter, 1 - keep)
+
     def _watch(self) -> bool:
-        """Look at both domains; whether this is the best step so far.
+        """Look at both domains with the average; whether it is the best so far.
 
         The best has the lowest loss in the new domain plus what the original one lost.
         """
+        trained = self.values()
+        self.training.resume(self.average, self.step)
         new, old = (watched_loss(self.model, m, self.config.loss) for m in self._watched_mixtures)
+        self.training.resume(trained, self.step)
         recent = sum(self.recent) / len(self.recent) if self.recent else float("nan")
         self.recent.clear()
         seen = Watched(self.step, new, old, recent)
         is_best = not self.history or self._cost(seen) < min(map(self._cost, self.history))
         self.history.append(seen)
         if is_best:
-            self.best, self.best_step = self.values(), self.step
+            self.best = {name: value.clone() for name, value in self.average.items()}
+            self.best_step = self.step
         return is_best
 
     def _cost(self, seen: Watched) -> float:
@@ -189,6 +202,7 @@ class Adaptation:
             return
         state = {
             "values": self.values(),
+            "average": self.average,
             "optimizer": self.training.optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
@@ -208,6 +222,7 @@ class Adaptation:
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.best_step, self.best = state["step"], state["best_step"], state["best"]
         self.training.resume(state["values"], self.step)
+        self.average = state["average"]
         self.training.optimizer.load_state_dict(state["optimizer"])
         self.recent = state["recent"]
         self.history = [Watched(*seen) for seen in state["history"]]
