@@ -27,7 +27,7 @@ TINY = TRUNetConfig(
     decoder_channels=(8, 8, 8, 8, 8),
 )
 METHODS = tuple(LEARNING_RATES)
-CROP = 8128
+CROP = 4064
 
 
 def base() -> StreamingTRUNet:
@@ -119,7 +119,7 @@ def test_what_is_frozen_stays_and_the_adapter_gives_what_was_trained(
 @pytest.mark.parametrize("method", METHODS)
 def test_training_lowers_the_loss(method: Method) -> None:
     rate = 12 * LEARNING_RATES[method]
-    run = adaptation(settings(method, steps=24, learning_rate=rate, watch_steps=12))
+    run = adaptation(settings(method, steps=16, learning_rate=rate, watch_steps=8))
     run.train(lambda _: None)
     assert run.history[-1].new < run.history[0].new - 0.01
 
