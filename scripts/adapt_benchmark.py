@@ -290,7 +290,7 @@ def write_table(
         )
     lines += [
         "",
-        "| method | trained | adapter | a step keeps | of it the network | peak above start | processor time of a step |",
+        "| method | trained | adapter | a step keeps | of it the net | peak above start | processor time a step |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     sizes = {row["method"]: row for row in rows}
