@@ -60,13 +60,17 @@ class TrainingStep(nn.Module):
 
     def forward(self, mixture: Tensor, parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """mixture (batch, samples), parts (3, batch, samples) to the total loss and its terms."""
-        hop, latency = self.model.config.hop_samples, self.model.config.latency_samples
-        crops, samples = mixture.shape
-        padding = latency + -(samples + latency) % hop
-        padded = nn.functional.pad(mixture, (0, padding))
-        estimates, _ = self.model.parts(padded, self.model.initial_state(crops))
-        estimates = estimates[..., latency : latency + samples]
-        return part_losses(estimates, parts, mixture, self.config.loss)
+        return part_losses(estimate_parts(self.model, mixture), parts, mixture, self.config.loss)
+
+
+def estimate_parts(model: StreamingTRUNet, mixture: Tensor) -> Tensor:
+    """Voice, room and noise (3, batch, samples) of mixtures (batch, samples), aligned with them."""
+    hop, latency = model.config.hop_samples, model.config.latency_samples
+    crops, samples = mixture.shape
+    padding = latency + -(samples + latency) % hop
+    padded = nn.functional.pad(mixture, (0, padding))
+    estimates, _ = model.parts(padded, model.initial_state(crops))
+    return estimates[..., latency : latency + samples]
 
 
 class Run:

@@ -9,11 +9,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from truenet_apps.adapt import adapt
 from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
-from truenet_apps.serve import serve
 from truenet_apps.live import live
+from truenet_apps.merge import merge
+from truenet_apps.serve import serve
 from truenet_apps.train import train
 from truenet_apps.verify import verify
 
@@ -40,6 +42,8 @@ app = typer.Typer(
     help="Speech enhancement that fits on the edge.",
 )
 app.command()(train)
+app.command()(adapt)
+app.command()(merge)
 app.command()(evaluate)
 app.command()(info)
 app.command()(export)

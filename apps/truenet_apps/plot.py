@@ -49,16 +49,17 @@ def write_plot(path: Path, panels: list[Panel]) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axis, panel, level in zip(axes, panels, levels, strict=True):
-        image = _draw(axis, panel, level, loudest)
+        image = draw_panel(axis, panel, level, loudest)
     axes[-1].set_xlabel("time (minutes:seconds)", color=STYLE["faint"])
     bar = figure.colorbar(image, ax=list(axes), aspect=40, pad=0.015)
     bar.set_label("level (dB; a sine at full scale is 0)", color=STYLE["faint"])
     bar.ax.tick_params(colors=STYLE["faint"])
     bar.outline.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _draw(axis: Any, panel: Panel, level: Any, loudest: float) -> Any:
+def draw_panel(axis: Any, panel: Panel, level: Any, loudest: float) -> Any:
+    """Draw one spectrogram into an axis; returns the image, for a bar of colours."""
     spectrogram = panel.spectrogram
     image = axis.imshow(
         level,
@@ -86,7 +87,12 @@ def _clock(seconds: float, _: int | None = None) -> str:
     return f"{minutes:.0f}:{rest:02.0f}" if rest == int(rest) else f"{minutes:.0f}:{rest:04.1f}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; whole or not at all.
+
+    Raises:
+        ValueError: the place cannot be written.
+    """
     temporary = path.with_name(f".enhance-{secrets.token_hex(4)}.part")
     try:
         figure.savefig(temporary, format="png", facecolor="white")

@@ -2,12 +2,13 @@
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from truenet_apps.signals import StopOnSignal
 
 if TYPE_CHECKING:
     from truenet.training import Progress
@@ -43,7 +44,7 @@ def train(
         torch.set_num_threads(threads)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    stop = _StopOnSignal()
+    stop = StopOnSignal("stopping after this step; the run is saved")
     mixer = Mixer.from_config(settings.mixing, settings.seed, cache)
     run = Run(settings, folder or Path("runs") / config.stem, mixer)
     if run.rank == 0:
@@ -62,20 +63,6 @@ def _keep_memory() -> None:
         return
     arguments = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, arguments, {**os.environ, "GLIBC_TUNABLES": _TUNABLES})
-
-
-class _StopOnSignal:
-    """Ctrl-C and SIGTERM finish the step at hand; a second Ctrl-C interrupts as usual."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, _: object) -> None:
-        self.asked = True
-        signal.signal(number, signal.SIG_DFL)
-        typer.echo("stopping after this step; the run is saved", err=True)
 
 
 class _Reporter:

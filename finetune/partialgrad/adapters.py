@@ -1,8 +1,8 @@
 """What was trained, as one small safetensors file: indices and differences, bound to the base weights by a hash.
 
 Tensors: `<weight>:columns` (chosen columns) and `<weight>:delta` (trained minus pretrained), `<bias>:delta`, and
-`<name>:value` of what was trained in full and of running statistics. Metadata: `format`, `base_sha256`, `rules`,
-`layers` (JSON: how each layer is trained), `share` (JSON: groups of layers that read one tensor).
+`<name>:value` of what was trained in full and of running statistics, where they changed. Metadata: `format`,
+`base_sha256`, `rules`, `layers` (JSON: how each layer is trained), `share` (JSON: layers that read one tensor).
 """
 
 import ctypes
@@ -35,7 +35,11 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
     if not wrapping.enabled:
         raise ValueError("the adapter is disabled: call enable(model) before saving")
     values = dict(model.named_parameters()) | dict(model.named_buffers())
-    tensors = {f"{name}:value": values[name] for name in wrapping.originals}
+    tensors = {
+        f"{name}:value": values[name]
+        for name, original in wrapping.originals.items()
+        if not torch.equal(values[name], original)
+    }
     for name, layer in partial_layers(model):
         readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
         for weight, columns in layer.each():
@@ -155,7 +159,8 @@ def _rules(layers: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> lis
 def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     for name in wrapping_of(model).originals:
-        values[name].copy_(tensors[f"{name}:value"])
+        if f"{name}:value" in tensors:
+            values[name].copy_(tensors[f"{name}:value"])
     for name, _, columns in all_columns(model):
         columns.delta.copy_(tensors[f"{name}:delta"])
     write(model)

@@ -108,14 +108,13 @@ class PartialRecurrent(PartialLayer):
         weight = self.get_parameter(f"weight_ih{suffix}")
         columns, bias = self.columns(f"weight_ih{suffix}"), self.columns(f"bias_ih{suffix}")
         own_bias = self.get_parameter(f"bias_ih{suffix}") if self.bias else None
-        assert columns is not None
         return partial_operator(
             Dense(),
             x,
             weight,
             own_bias if bias is None else bias.delta,
-            self.gather(x, x.dim() - 1, columns.channels),
-            columns.delta,
+            None if columns is None else self.gather(x, x.dim() - 1, columns.channels),
+            None if columns is None else columns.delta,
             lambda x: F.linear(x, weight, own_bias),
         )
 

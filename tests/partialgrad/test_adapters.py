@@ -94,6 +94,27 @@ def test_reloading_keeps_rules_and_can_train_on_and_unwrap(base: Net, tmp_path: 
         assert torch.equal(second.state_dict()[name], tensor), name
 
 
+def test_running_statistics_that_did_not_change_are_not_stored(tmp_path: Path) -> None:
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3))
+
+    for mode, count in ((False, 0), (True, 3)):
+        trained = net()
+        wrap(trained, [Rule("0", r=1)])
+        trained.train(mode)
+        trained(torch.randn(4, 2, 5)).square().sum().backward()
+        torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], 0.1).step()
+        save_adapter(trained, tmp_path / "a.safetensors")
+        assert (
+            sum(name.endswith(":value") for name in load_file(tmp_path / "a.safetensors")) == count
+        )
+        reloaded = net()
+        load_adapter(reloaded, tmp_path / "a.safetensors")
+        for name, value in reloaded.state_dict().items():
+            assert torch.equal(value, trained.state_dict()[name]), name
+
+
 def test_another_base_is_refused(base: Net, tmp_path: Path) -> None:
     wrapped, path = copy.deepcopy(base), tmp_path / "adapter"
     wrap(wrapped, RULES)

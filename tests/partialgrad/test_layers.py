@@ -110,6 +110,20 @@ def test_recurrent_with_state_and_packed(kind: type[nn.GRU] | type[nn.LSTM], pac
     assert (y.data if pack else y).requires_grad
 
 
+def test_recurrent_bias_alone() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.GRU(4, 3, bidirectional=True).double(), sequence()
+    reference = copy.deepcopy(layer)
+    wrap(layer, [Rule("*", train="bias")])
+    y, expected = output(layer, x), output(reference, x)
+    torch.testing.assert_close(y, expected)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    for name, _, columns in all_columns(layer):
+        torch.testing.assert_close(columns.delta.grad, reference.get_parameter(name).grad)
+    assert [name for name, _, _ in all_columns(layer)] == ["bias_ih_l0", "bias_ih_l0_reverse"]
+
+
 def test_recurrent_keeps_less_where_the_input_is_wide() -> None:
     layer, x = nn.GRU(256, 4), torch.randn(20, 3, 256, requires_grad=True)
     before = saved_bytes(lambda: layer(x), layer)

@@ -1,0 +1,108 @@
+"""What an adaptation is: one frozen dataclass, read from JSON by `truenet adapt --config`."""
+
+import dataclasses
+from typing import Literal
+
+from truenet.config import LossConfig, MixingConfig
+
+Method = Literal["paca", "full", "paca+dropbp", "lora", "bias"]
+
+# Of Adam, by method. The base ended at a rate of zero: at 2e-3, where its training began, PaCA took PESQ from both
+# domains within 36 steps, at 4e-4 both losses fell (docs/ADAPT.md).
+LEARNING_RATES: dict[Method, float] = {
+    "paca": 5e-4,
+    "paca+dropbp": 5e-4,
+    "lora": 5e-4,
+    "bias": 1e-3,
+    "full": 2e-4,
+}
+CROP_SAMPLES = 32_512  # 2 s, a whole number of the longest segments of the loss
+REPORT_SAMPLES = 64_000
+
+
+def _in_the_place() -> MixingConfig:
+    """Little is changed about recordings of a place: its colours are what is to be learned."""
+    return MixingConfig(
+        crop_samples=CROP_SAMPLES,
+        snr_db=(-5.0, 20.0),
+        noise_room_probability=0.0,
+        made_noise_probability=0.0,
+        speed_probability=0.3,
+        equalization_probability=0.2,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptConfig:
+    """One adaptation; the defaults of the model's own training where nothing is said.
+
+    rank: input columns (of LoRA, the rank) of every trained weight; weights that have fewer train all.
+    batch_crops, old_crops: two-second mixtures of a step, and how many of them are of the original domain.
+    learning_rate: 0 takes the method's own.
+    ema_decay: of the moving average of what is trained, which is what is watched and kept.
+    watch_crops, watch_steps: mixtures of each domain that are watched, and how often; the best step by them is kept.
+    report_mixtures: held-out mixtures of each domain in the report.
+    mixing, old_mixing: of the new and of the original domain; their folders are not used.
+    """
+
+    method: Method = "paca"
+    rank: int = 8
+    steps: int = 200
+    batch_crops: int = 6
+    old_crops: int = 2
+    learning_rate: float = 0.0
+    warmup_steps: int = 10
+    gradient_norm: float = 5.0
+    ema_decay: float = 0.95
+    watch_crops: int = 12
+    watch_steps: int = 20
+    report_mixtures: int = 24
+    seed: int = 0
+    mixing: MixingConfig = dataclasses.field(default_factory=_in_the_place)
+    old_mixing: MixingConfig = dataclasses.field(
+        default_factory=lambda: MixingConfig(crop_samples=CROP_SAMPLES)
+    )
+    loss: LossConfig = dataclasses.field(
+        default_factory=lambda: LossConfig(1.0, 10.0, 5.0, (1.0, 0.25, 0.5))
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "steps", "batch_crops", "watch_crops", "watch_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if not 0 <= self.old_crops < self.batch_crops:
+            raise ValueError(
+                f"old_crops is {self.old_crops} of {self.batch_crops}; "
+                "leave at least one crop of a step to the new domain"
+            )
+        if self.report_mixtures < 2:
+            raise ValueError("report_mixtures is too few for an interval; give 2 or more")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate or LEARNING_RATES[self.method]
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then linear decay to zero."""
+        warm = (step + 1) / max(1, self.warmup_steps)
+        left = (self.steps - step) / max(1, self.steps - self.warmup_steps)
+        return self.peak_rate * min(1.0, warm, left)
+
+
+def for_scoring(mixing: MixingConfig) -> MixingConfig:
+    """Mixtures of speech and one noise at everyday levels, four seconds long, nothing else done to them."""
+    nothing = {
+        f"{name}_probability": 0.0
+        for name in (
+            "second_noise", "made_noise", "speed", "equalization", "clipping", "lowpass",
+            "silence", "noise_only", "clean_only",
+        )
+    }  # fmt: skip
+    return dataclasses.replace(
+        mixing,
+        **nothing,  # type: ignore[arg-type]
+        crop_samples=REPORT_SAMPLES,
+        snr_db=(0.0, 15.0),
+        level_dbfs=(-30.0, -24.0),
+    )

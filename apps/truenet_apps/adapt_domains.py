@@ -1,0 +1,212 @@
+"""The new and the original domain: what each is mixed from, for training, for watching and for the report."""
+
+import dataclasses
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from truenet.config import MixingConfig
+from truenet.evaluation import find_pairs
+from truenet.levels import active_level_db
+from truenet.mixing import Mixer, Mixture
+from truenet.rooms import Rooms
+from truenet.sources import SAMPLE_RATE_HZ, Recordings, decode, find_audio
+from truenet_apps.adapt_config import AdaptConfig, for_scoring
+from truenet_apps.adapt_recordings import (
+    SHORTEST_SECONDS,
+    Part,
+    Split,
+    as_recordings,
+    split,
+)
+
+
+class Mixes(Protocol):
+    """Batches that depend on nothing but their number."""
+
+    def batch(self, step: int, crops: int, rank: int = 0) -> Mixture:
+        """So many mixtures."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """Mixtures to train on, to watch and to report on.
+
+    held_out: in words, what the report's mixtures have in common with those that were trained on.
+    """
+
+    train: Mixes
+    watch: Mixes
+    report: Mixes
+    held_out: str
+
+
+class PairMixer:
+    """Crops of recorded pairs; what is in the noisy one beside the voice is noise."""
+
+    def __init__(self, clean: Recordings, noisy: Recordings, crop_samples: int, seed: int) -> None:
+        self.clean, self.noisy, self.crop_samples, self.seed = clean, noisy, crop_samples, seed
+
+    def batch(self, step: int, crops: int, rank: int = 0) -> Mixture:
+        """As of `Mixer`."""
+        generator = np.random.default_rng((self.seed, rank, step))
+        voice, mixture = torch.zeros(2, crops, self.crop_samples)
+        for row in range(crops):
+            index = self.noisy.draw(generator)
+            start, end = (int(place) for place in self.noisy.offsets[index : index + 2])
+            start += int(generator.integers(max(end - start - self.crop_samples, 0) + 1))
+            end = min(end, start + self.crop_samples)
+            for target, source in ((voice, self.clean), (mixture, self.noisy)):
+                piece = source.samples[start:end].astype(np.float32) / np.float32(32768)
+                target[row, : end - start] = torch.from_numpy(piece)
+        return Mixture(mixture, voice, torch.zeros_like(voice), mixture - voice)
+
+
+def mixed_domain(
+    config: AdaptConfig, mixing: MixingConfig, noise: Split, speech: Split, rooms: dict[Part, Rooms]
+) -> Domain:
+    """A domain of noise recordings, with speech and rooms to mix them with."""
+
+    def mixer(part: Part, settings: MixingConfig, seed: int) -> Mixer:
+        return Mixer(settings, speech.recordings(part), noise.recordings(part), rooms[part], seed)
+
+    count = len(noise.pieces["report"])
+    held_out = (
+        f"{count} noise recordings that were not trained on"
+        if noise.by == "recording"
+        else "the last fifth of each noise recording: the interval covers speech, not the place"
+    )
+    return Domain(
+        mixer("train", mixing, config.seed),
+        mixer("watch", mixing, config.seed + 1),
+        mixer("report", for_scoring(mixing), config.seed + 2),
+        held_out,
+    )
+
+
+def read_pairs(clean: Path, noisy: Path) -> tuple[Split, str]:
+    """Pairs as arrays (2, samples) of 16 kHz int16, split; and what they are, in words.
+
+    Raises:
+        ValueError: they do not pair, are silent, or last less than ten seconds.
+    """
+    pairs = find_pairs(clean, noisy)
+    pieces = []
+    for pair in pairs:
+        both = np.stack([decode(path)[:, 0] for path in (pair.clean, pair.noisy)])
+        if active_level_db(torch.from_numpy(both[0])).item() < -70:
+            raise ValueError(f"{pair.clean} is silent; a pair needs a clean voice")
+        pieces.append(np.clip(np.rint(both * 32768), -32768, 32767).astype(np.int16))
+    seconds = sum(piece.shape[1] for piece in pieces) / SAMPLE_RATE_HZ
+    if seconds < SHORTEST_SECONDS:
+        raise ValueError(f"{noisy} holds {seconds:.1f} s; give at least {SHORTEST_SECONDS:.0f} s")
+    return split(pieces, [""] * len(pieces)), f"{len(pairs)} pairs, {seconds:.0f} s"
+
+
+def paired_domain(config: AdaptConfig, pairs: Split) -> Domain:
+    """A domain of recorded pairs."""
+
+    def mixer(part: Part, crop_samples: int, seed: int) -> PairMixer:
+        clean, noisy = (
+            as_recordings([piece[row] for piece in pairs.pieces[part]], pairs.groups[part])
+            for row in (0, 1)
+        )
+        return PairMixer(clean, noisy, crop_samples, seed)
+
+    count = len(pairs.pieces["report"])
+    return Domain(
+        mixer("train", config.mixing.crop_samples, config.seed),
+        mixer("watch", config.mixing.crop_samples, config.seed + 1),
+        mixer("report", for_scoring(config.mixing).crop_samples, config.seed + 2),
+        f"{count} pairs that were not trained on"
+        if pairs.by == "recording"
+        else "the ends of the pairs",
+    )
+
+
+def read_speech(folder: Path) -> Split:
+    """A folder of clean speech, split by recording.
+
+    Raises:
+        ValueError: nothing that can be read, or less than ten seconds.
+    """
+    recordings = Recordings.from_folders([folder])
+    if recordings.hours * 3600 < SHORTEST_SECONDS:
+        raise ValueError(
+            f"{folder} holds {recordings.hours * 3600:.1f} s of speech; give at least "
+            f"{SHORTEST_SECONDS:.0f} s, or leave --speech out"
+        )
+    return split(_pieces(recordings), recordings.sources)
+
+
+def read_rooms(folder: Path, direct_ms: float) -> dict[Part, Rooms]:
+    """Room responses of the place; the last quarter is held out where there are four or more.
+
+    Raises:
+        ValueError: nothing that can be read.
+    """
+    count = len(find_audio(folder))
+    rooms = Rooms.from_folders([folder], direct_ms)
+    held = len(rooms) // 4 if count >= 4 else 0
+    train = dataclasses.replace(
+        rooms, direct=rooms.direct[: len(rooms) - held], late=rooms.late[: len(rooms) - held]
+    )
+    report = dataclasses.replace(rooms, direct=rooms.direct[-held:], late=rooms.late[-held:])
+    return {"train": train, "watch": train, "report": report if held else train}
+
+
+def open_data() -> tuple[Split, Split, dict[Part, Rooms]]:
+    """Noise, speech and rooms of the data package; its held-out part is that of the report.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        import truenet_data
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "the open recordings that yours are mixed with are not installed; "
+            "in the repository run: pip install ./data"
+        ) from error
+    train = {
+        kind: Recordings.from_folders([truenet_data.folder("train", kind)])
+        for kind in ("noise", "speech")
+    }
+    heldout = {
+        kind: Recordings.from_folders([truenet_data.folder("heldout", kind)])
+        for kind in ("noise", "speech")
+    }
+    splits = [_with_report(train[kind], heldout[kind]) for kind in ("noise", "speech")]
+    direct_ms = MixingConfig().direct_ms
+    rooms: dict[Part, Rooms] = {
+        "train": Rooms.from_folders([truenet_data.folder("train", "rooms")], direct_ms),
+        "report": Rooms.from_folders([truenet_data.folder("heldout", "rooms")], direct_ms),
+    }
+    rooms["watch"] = rooms["train"]
+    return splits[0], splits[1], rooms
+
+
+def _with_report(train: Recordings, heldout: Recordings) -> Split:
+    """Every eighth recording of the training part is watched, the held-out part reported on."""
+    pieces, groups = _pieces(train), train.sources
+    chosen: dict[Part, list[int]] = {
+        "train": [index for index in range(len(train)) if index % 8],
+        "watch": list(range(0, len(train), 8)),
+    }
+    return Split(
+        {
+            **{part: [pieces[index] for index in indices] for part, indices in chosen.items()},
+            "report": _pieces(heldout),
+        },
+        {
+            **{part: [groups[index] for index in indices] for part, indices in chosen.items()},
+            "report": list(heldout.sources),
+        },
+        "recording",
+    )
+
+
+def _pieces(recordings: Recordings) -> list[np.ndarray]:
+    return np.split(recordings.samples, recordings.offsets[1:-1])

@@ -1,0 +1,295 @@
+"""One `truenet adapt` from its folders to its files: opening, resuming, writing, reporting."""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from truenet.config import read_config, to_dict
+from truenet.validation import enhance
+from truenet.weights import load_weights, save_weights, weights_sha256
+from truenet_apps import adapt_report
+from truenet_apps.adapt_config import AdaptConfig
+from truenet_apps.adapt_domains import (
+    Domain,
+    mixed_domain,
+    open_data,
+    paired_domain,
+    read_pairs,
+    read_rooms,
+    read_speech,
+)
+from truenet_apps.adapt_methods import PartialTraining, trained_count, write_adapter
+from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
+from truenet_apps.adapt_run import Adaptation
+from truenet_apps.adapt_scores import Examples, compare, scores, voices
+from truenet_apps.merge import merged
+
+SHIPPED_WEIGHTS = "truenet.safetensors"
+
+
+class Job:
+    """See `adapt.adapt`.
+
+    Args:
+        target: the .adapter file.
+        config: a JSON file, or None.
+        given: settings from the command line, which go before the file.
+        weights: of the base; None for those in the package.
+        say: shows a line.
+        overwrite: replace what is there.
+
+    Raises:
+        ValueError: the adapter exists and no run is there to go on with.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        config: Path | None,
+        given: dict[str, Any],
+        weights: Path | None,
+        say: Callable[[str], None],
+        overwrite: bool = False,
+    ) -> None:
+        base = read_config(AdaptConfig, config) if config else AdaptConfig()
+        self.config = dataclasses.replace(base, **given)
+        _check_method(self.config)
+        self.target, self.say = target, say
+        self.folder = target.with_name(target.name + ".run")
+        self.model_path = target.with_suffix(".onnx")
+        self.weights = weights or _shipped()
+        if not target.parent.is_dir():
+            raise ValueError(f"{target}: there is no folder {target.parent}")
+        if overwrite:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif not self.folder.is_dir():
+            for path in (target, self.model_path):
+                if path.exists():
+                    raise ValueError(f"{path} exists; give --overwrite to replace it")
+        self.base, _ = load_weights(self.weights)
+        self.warnings: list[str] = []
+        self.found = ""
+
+    def open(
+        self,
+        noise: Path | None,
+        pairs: tuple[Path, Path] | None,
+        speech: Path | None,
+        rooms: Path | None,
+        minutes: float | None,
+    ) -> None:
+        """Read everything, say what was found and what will be done, and go on where a run was stopped.
+
+        Raises:
+            ValueError: what is there cannot be used, or a run of other settings was stopped here.
+        """
+        new, old, identity = self._domains(noise, pairs, speech, rooms)
+        for warning in self.warnings:
+            self.say(f"warning: {warning}")
+        self.say(self.found)
+        settings = self._settings(identity, minutes)
+        model, _ = load_weights(self.weights)
+        self.adaptation = Adaptation(self.config, model, new, old, self.folder, self._warn)
+        self.new, self.old = new, old
+        seconds = self._announce()
+        if minutes is not None and settings is None:
+            steps = max(10, int(60 * minutes / (seconds * 1.15)))  # watching takes time too
+            self.config = self.adaptation.config = dataclasses.replace(self.config, steps=steps)
+        self._keep_settings(identity, minutes)
+        left = (self.config.steps - self.adaptation.step) * seconds * 1.15 / 60
+        self.say(
+            f"{self.config.steps - self.adaptation.step} steps, about {max(left, 0.1):.1f} minutes"
+        )
+
+    def _domains(
+        self,
+        noise: Path | None,
+        pairs: tuple[Path, Path] | None,
+        speech: Path | None,
+        rooms: Path | None,
+    ) -> tuple[Domain, Domain, str]:
+        config = self.config
+        noise_split, speech_split, room_parts = open_data()
+        old = mixed_domain(config, config.old_mixing, noise_split, speech_split, room_parts)
+        if pairs is not None:
+            paired, self.found = read_pairs(*pairs)
+            return paired_domain(config, paired), old, _identity(paired)
+        assert noise is not None
+        heard, self.warnings = listen(noise, self._voice_level_db)
+        self.found = _found(heard)
+        place = split([one.samples for one in heard], [one.group for one in heard])
+        voices_split = read_speech(speech) if speech else speech_split
+        mixing = config.mixing
+        if rooms is not None:
+            room_parts = read_rooms(rooms, mixing.direct_ms)
+            mixing = dataclasses.replace(mixing, room_probability=0.8)
+        new = mixed_domain(config, mixing, place, voices_split, room_parts)
+        parts = [place, *([voices_split] if speech else [])]
+        return new, old, " ".join(map(_identity, parts)) + f" {rooms}"
+
+    def _voice_level_db(self, samples: NDArray[np.float32]) -> float:
+        voice = enhance(self.base, torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+        kept, whole = (float(np.mean(x.astype(np.float64) ** 2)) for x in (voice, samples))
+        return 10 * math.log10(max(kept, 1e-20) / max(whole, 1e-20))
+
+    def _settings(self, identity: str, minutes: float | None) -> dict[str, Any] | None:
+        """Those of the run that was stopped here, if any; with --minutes its steps hold."""
+        path = self.folder / "settings.json"
+        if not path.exists():
+            return None
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if minutes is not None:
+            self.config = dataclasses.replace(self.config, steps=stored["config"]["steps"])
+        if stored != self._as_settings(identity, minutes):
+            raise ValueError(
+                f"{self.folder} holds a run with other recordings or settings that was stopped; give them again to "
+                "go on, another -o, or --overwrite to start anew"
+            )
+        return stored
+
+    def _as_settings(self, identity: str, minutes: float | None) -> dict[str, Any]:
+        return {
+            "config": to_dict(self.config),
+            "recordings": identity,
+            "minutes": minutes,
+            "weights_sha256": weights_sha256(self.weights),
+        }
+
+    def _keep_settings(self, identity: str, minutes: float | None) -> None:
+        self.folder.mkdir(exist_ok=True)
+        text = json.dumps(self._as_settings(identity, minutes), indent=1)
+        (self.folder / "settings.json").write_text(text + "\n", encoding="utf-8")
+
+    def _announce(self) -> float:
+        """Say what is trained; returns the seconds that a step takes."""
+        training = self.adaptation.training
+        count = trained_count(training)
+        detail = ""
+        if isinstance(training, PartialTraining):
+            detail = f" in {sum(row.trained > 0 for row in training.plan.rows)} layers"
+        self.say(
+            f"{self.config.method}: trains {count:,} of {sum(p.numel() for p in self.base.parameters()):,} numbers"
+            f"{detail}, {2 * count / 1000:.0f} kB as an adapter; {self.config.old_crops} of "
+            f"{self.config.batch_crops} mixtures of a step are of the original domain"
+        )
+        if self.adaptation.step:
+            self.say(f"going on from step {self.adaptation.step}")
+        return self.adaptation.seconds_a_step()
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.say(f"warning: {message}")
+
+    def write_model(self) -> None:
+        """Write the adapter and the model file of the best step so far."""
+        from truenet_export.model_file import export
+
+        self.adaptation.take_best()
+        facts = {"adapted_to": self.target.stem, "method": self.config.method}
+        write_adapter(self.adaptation.training, self.target, facts)
+        self.adapted, merged_facts = merged(self.weights, self.target)
+        self.folder.mkdir(exist_ok=True)
+        temporary = self.folder / "merged.safetensors"
+        try:
+            save_weights(self.adapted, temporary, merged_facts)
+            export(temporary, self.model_path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.say(
+            f"{self.target}: {self.target.stat().st_size:,} bytes (step {self.adaptation.best_step}); "
+            f"{self.model_path}: {self.model_path.stat().st_size:,} bytes"
+        )
+
+    def report(self) -> list[str]:
+        """Score what was written on what was held out, write the report, end the run; why it is no success."""
+        count = self.config.report_mixtures
+        self.say(f"scoring {count} held-out mixtures of each domain")
+        results, signals = {}, {}
+        for name, domain in (("new domain", self.new), ("original domain", self.old)):
+            examples = Examples.draw(domain, count)
+            estimates = [voices(model, examples.noisy) for model in (self.base, self.adapted)]
+            found = [scores(examples.clean, x) for x in (examples.noisy.numpy(), *estimates)]
+            results[name] = compare(found[0], found[1], found[2])
+            for line in adapt_report.lines(name, results[name]):
+                self.say(line)
+            self.say(f"  ({domain.held_out})")
+            if domain is self.new:
+                signals = {
+                    "noisy": examples.noisy[0].numpy(),
+                    "before": estimates[0][0],
+                    "after": estimates[1][0],
+                    "clean": examples.clean[0].numpy(),
+                }
+        new, old = results["new domain"], results["original domain"]
+        problems = adapt_report.failures(new, old, self.config.steps)
+        adapt_report.write_json(
+            self.target.with_suffix(".report.json"), self._facts(new, old, problems)
+        )
+        self._write_picture(signals)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return problems
+
+    def _facts(
+        self, new: adapt_report.Comparisons, old: adapt_report.Comparisons, problems: list[str]
+    ) -> dict[str, Any]:
+        return {
+            "success": not problems,
+            "problems": problems,
+            "found": self.found,
+            "warnings": self.warnings,
+            "held_out": {"new": self.new.held_out, "original": self.old.held_out},
+            "interval": "95 %, Student's t of the paired change over the mixtures",
+            "new": adapt_report.as_json(new),
+            "original": adapt_report.as_json(old),
+            "best_step": self.adaptation.best_step,
+            "trained": trained_count(self.adaptation.training),
+            "adapter_bytes": self.target.stat().st_size,
+            "weights_sha256": weights_sha256(self.weights),
+            "config": to_dict(self.config),
+            "watched_loss": adapt_report.history_json(self.adaptation.history),
+        }
+
+    def _write_picture(self, signals: dict[str, NDArray[np.float32]]) -> None:
+        path = self.target.with_suffix(".report.png")
+        try:
+            adapt_report.write_picture(path, self.adaptation.history, signals, self._rate_hz())
+        except ModuleNotFoundError as error:
+            self.say(f"no picture, {error.name} is not installed; run: pip install 'truenet[plot]'")
+
+    def _rate_hz(self) -> int:
+        return self.base.config.sample_rate_hz
+
+
+def _check_method(config: AdaptConfig) -> None:
+    from truenet_apps.adapt_config import LEARNING_RATES
+
+    if config.method not in LEARNING_RATES:
+        raise ValueError(f"--method {config.method}: give one of {', '.join(LEARNING_RATES)}")
+
+
+def _shipped() -> Path:
+    from truenet.modelfile import SHIPPED_MODEL
+
+    return SHIPPED_MODEL.with_name(SHIPPED_WEIGHTS)
+
+
+def _identity(parts: Split) -> str:
+    return fingerprint(piece for pieces in parts.pieces.values() for piece in pieces)
+
+
+def _found(heard: list[Heard]) -> str:
+    seconds = sum(one.seconds for one in heard)
+    rates = ", ".join(f"{rate} Hz" for rate in sorted({one.rate_hz for one in heard}))
+    levels = [one.level_dbfs for one in heard]
+    return (
+        f"{len(heard)} noise recordings, {seconds:.0f} s, at {rates}, "
+        f"{min(levels):.0f} to {max(levels):.0f} dBFS"
+    )

@@ -1,0 +1,251 @@
+"""The loop of an adaptation: crops of both domains, a watched loss for each, the best step kept, checkpoints.
+
+Crop k of step s is drawn from (seed, s, k) alone and every crop counts the same in the loss, so a resumed run equals
+one that was never stopped, and two processes that share a step's crops equal one that takes all of them.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from truenet.config import LossConfig
+from truenet.losses import part_losses
+from truenet.mixing import Mixture
+from truenet.streaming import StreamingTRUNet
+from truenet.training import estimate_parts
+from truenet_apps.adapt_config import AdaptConfig
+from truenet_apps.adapt_domains import Domain
+from truenet_apps.adapt_methods import Training, start
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """Losses on mixtures that are not trained on, after a step; `training` is the mean since the last."""
+
+    step: int
+    new: float
+    old: float
+    training: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run tells after a step; `watched` is its last look at both domains."""
+
+    step: int
+    steps: int
+    watched: Watched
+    is_best: bool
+    times_real_time: float
+    seconds_left: float
+
+
+class Adaptation:
+    """One process of an adaptation.
+
+    Args:
+        config: see there.
+        model: the base, changed in place.
+        new, old: the domains.
+        folder: for the checkpoint; None keeps none.
+        warn: told of what went wrong without ending the run.
+    """
+
+    def __init__(
+        self,
+        config: AdaptConfig,
+        model: StreamingTRUNet,
+        new: Domain,
+        old: Domain,
+        folder: Path | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config, self.model, self.new, self.old = config, model, new, old
+        self.folder, self.warn = folder, warn
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.training: Training = start(model, config)
+        self.average = self.values()
+        self.step = 0
+        self.recent: list[float] = []
+        self._watched_mixtures = [
+            domain.watch.batch(0, config.watch_crops) for domain in (new, old)
+        ]
+        self.history: list[Watched] = []
+        self.best = self.values()
+        self.best_step = 0
+        if folder is not None and (folder / CHECKPOINT).exists():
+            self._restore(torch.load(folder / CHECKPOINT, weights_only=True))
+        else:
+            self._watch()
+
+    def values(self) -> dict[str, Tensor]:
+        """Copies of what is trained."""
+        return {n: p.detach().clone() for n, p in self.training.parameters.items()}
+
+    def seconds_a_step(self) -> float:
+        """Measured on a step that changes nothing."""
+        self._gradients(self.batch(0))  # the first one is slower
+        started = time.perf_counter()
+        self._gradients(self.batch(0))
+        return time.perf_counter() - started
+
+    def batch(self, step: int) -> Mixture:
+        """This process's crops of a step: first those of the new domain, then those of the original one."""
+        config = self.config
+        crops = [
+            (self.old if crop < config.old_crops else self.new).train.batch(
+                step * config.batch_crops + crop, 1
+            )
+            for crop in range(self.rank, config.batch_crops, self.world)
+        ]
+        return Mixture(*(torch.cat(tensors) for tensors in zip(*crops, strict=True)))
+
+    def train(
+        self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Go on to the last step, or until `stopped()`; whether the end was reached."""
+        for progress in self._steps():
+            report(progress)
+            if stopped() and self.step < self.config.steps:
+                self.save()
+                return False
+        return True
+
+    def take_best(self) -> None:
+        """Take the average that had the best watched losses."""
+        self.training.resume(self.best, self.best_step)
+
+    def _steps(self) -> Iterator[Progress]:
+        config, first, started = self.config, self.step, time.perf_counter()
+        seconds = config.batch_crops * config.mixing.crop_samples / self.model.config.sample_rate_hz
+        while self.step < config.steps:
+            for group in self.training.optimizer.param_groups:
+                group["lr"] = config.rate(self.step)
+            self.recent.append(self._gradients(self.batch(self.step)))
+            parameters = self.training.parameters.values()
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
+            if norm.isfinite():
+                self.training.update()
+            self._average()
+            self.step += 1
+            is_best = False
+            if self.step % config.watch_steps == 0 or self.step == config.steps:
+                is_best = self._watch()
+                self.save()
+            elapsed, done = time.perf_counter() - started, self.step - first
+            yield Progress(
+                self.step,
+                config.steps,
+                self.history[-1],
+                is_best,
+                done * seconds / elapsed,
+                (config.steps - self.step) * elapsed / done,
+            )
+
+    def _gradients(self, mixture: Mixture) -> float:
+        """Gradients of a step's loss, the mean over the crops of all processes; and that loss."""
+        self.training.optimizer.zero_grad()
+        total = crop_losses(self.model, mixture, self.config.loss).sum() / self.config.batch_crops
+        total.backward()
+        self.training.pull_gradients()
+        value = total.detach()
+        if self.world > 1:
+            for parameter in self.training.parameters.values():
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+            dist.all_reduce(value)
+        return value.item()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards what is trained; a short memory at first."""
+        keep = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.training.parameters.items():
+            self.average[name].lerp_(parameter, 1 - keep)
+
+    def _watch(self) -> bool:
+        """Look at both domains with the average; whether it is the best so far.
+
+        The best has the lowest loss in the new domain plus what the original one lost.
+        """
+        trained = self.values()
+        self.training.resume(self.average, self.step)
+        new, old = (watched_loss(self.model, m, self.config.loss) for m in self._watched_mixtures)
+        self.training.resume(trained, self.step)
+        recent = sum(self.recent) / len(self.recent) if self.recent else float("nan")
+        self.recent.clear()
+        seen = Watched(self.step, new, old, recent)
+        is_best = not self.history or self._cost(seen) < min(map(self._cost, self.history))
+        self.history.append(seen)
+        if is_best:
+            self.best = {name: value.clone() for name, value in self.average.items()}
+            self.best_step = self.step
+        return is_best
+
+    def _cost(self, seen: Watched) -> float:
+        start = self.history[0].old if self.history else seen.old
+        return seen.new + max(0.0, seen.old - start)
+
+    def save(self) -> None:
+        """Write the checkpoint in place of the last; a disk that is full costs the checkpoint, not the run."""
+        if self.folder is None or self.rank:
+            return
+        state = {
+            "values": self.values(),
+            "average": self.average,
+            "optimizer": self.training.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+            "best_step": self.best_step,
+            "recent": self.recent,
+            "history": [dataclasses.astuple(seen) for seen in self.history],
+        }
+        temporary = self.folder / (CHECKPOINT + ".part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, self.folder / CHECKPOINT)
+        except (OSError, RuntimeError) as error:  # torch's writer raises its own
+            temporary.unlink(missing_ok=True)
+            self.warn(f"no checkpoint at step {self.step} ({error}); going on without it")
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.step, self.best_step, self.best = state["step"], state["best_step"], state["best"]
+        self.training.resume(state["values"], self.step)
+        self.average = state["average"]
+        self.training.optimizer.load_state_dict(state["optimizer"])
+        self.recent = state["recent"]
+        self.history = [Watched(*seen) for seen in state["history"]]
+
+
+def crop_losses(model: StreamingTRUNet, mixture: Mixture, config: LossConfig) -> Tensor:
+    """(crops,) the loss of each crop by itself."""
+    parts = torch.stack([mixture.voice, mixture.room, mixture.noise])
+    whole = mixture.mixture
+    if model.stft.window.dtype != whole.dtype:
+        parts, whole = parts.to(model.stft.window.dtype), whole.to(model.stft.window.dtype)
+    estimates = estimate_parts(model, whole)
+    return torch.stack(
+        [
+            part_losses(
+                estimates[:, i : i + 1], parts[:, i : i + 1], whole[i : i + 1], config
+            ).total
+            for i in range(len(whole))
+        ]
+    )
+
+
+@torch.no_grad()
+def watched_loss(model: StreamingTRUNet, mixture: Mixture, config: LossConfig) -> float:
+    """The mean over the crops, without a gradient."""
+    return crop_losses(model, mixture, config).mean().item()

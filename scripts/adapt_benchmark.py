@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""Compare the methods of `truenet adapt` on three made domains, and write the table into docs/ADAPT.md.
+
+Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N] [--config JSON] [--domains ...] [--methods ...]
+
+DATA is the shared data. The domains are made of its recordings, changed as the base model's training never does
+(slowed, coloured, with hum, in lively rooms), and held out by recording. Every run is `truenet adapt`; a run that was
+made before is not repeated, so the command can be stopped and given again. New base weights make new runs.
+"""
+
+import argparse
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.signal
+import soundfile
+import soxr
+
+RATE_HZ = 16_000
+SECONDS = 15
+RECORDINGS = 8  # the last quarter of them is held out
+DOMAINS = ("machines with hum", "keyboard and babble, lively room", "wind and rain")
+METHODS = ("full", "paca", "paca+dropbp", "lora", "bias")
+START, END = "<!-- made by scripts/adapt_benchmark.py -->", "<!-- end -->"
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    arguments = parse()
+    weights = ROOT / "truenet" / "models" / "truenet.safetensors"
+    rows: list[dict[str, Any]] = []
+    for domain in arguments.domains:
+        folder = arguments.work / slug(domain)
+        make_domain(domain, arguments.data, folder)
+        for method in arguments.methods:
+            result = run(folder, domain, method, weights, arguments)
+            if result is None:
+                continue
+            rows.append({"domain": domain, "method": method, **result})
+            print(json.dumps(rows[-1]), file=sys.stderr)
+    made = [method for method in METHODS if any(row["method"] == method for row in rows)]
+    costs = {method: cost(method, weights, arguments) for method in made}
+    write_table(rows, costs, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/adapt"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--minutes", type=float, help="equal time instead of equal steps")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--domains", nargs="+", default=DOMAINS, choices=DOMAINS)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--made", action="store_true", help="only the table, of runs made before")
+    parser.add_argument("--threads", type=int, default=0)
+    return parser.parse_args()
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z]+", "_", text)
+
+
+def make_domain(domain: str, data: Path, folder: Path) -> None:
+    """Noise recordings (and rooms, where the domain has them), each of sources of its own."""
+    if (folder / "made").exists():
+        return
+    (folder / "noise").mkdir(parents=True, exist_ok=True)
+    maker: Callable[[Path, int, np.random.Generator], np.ndarray] = {
+        DOMAINS[0]: machine, DOMAINS[1]: office, DOMAINS[2]: weather,
+    }[domain]  # fmt: skip
+    for index in range(RECORDINGS):
+        track = maker(data, index, np.random.default_rng(index))
+        level = 10 ** (-30 / 20) / np.sqrt(np.mean(track**2))
+        soundfile.write(folder / "noise" / f"{index:02d}.flac", track * level, RATE_HZ, "PCM_16")
+    if domain == DOMAINS[1]:
+        make_rooms(folder / "rooms")
+    (folder / "made").touch()
+
+
+def machine(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
+    """A household machine at two thirds of its speed, resonant, over hum of 50 Hz with many harmonics."""
+    names = (
+        "arabic_sc/washing-machine", "timgrau/dishwasher", "timgrau/vacuum", "timgrau/air-conditioner",
+        "gui-project/construction", "openrct2/machinery", "ambie/vacuum", "sonicpi/printer",
+    )  # fmt: skip
+    track = slowed(data / "train" / "noise" / names[index], 0.67)
+    resonance = scipy.signal.iirpeak(generator.uniform(600, 1400), 3, RATE_HZ)
+    track = unit(track) + 2 * unit(scipy.signal.lfilter(*resonance, track))
+    time_s = np.arange(len(track)) / RATE_HZ
+    harmonics = [
+        generator.uniform(0.2, 1)
+        / k**0.4
+        * np.sin(2 * np.pi * (50 * k * time_s + generator.random()))
+        for k in range(1, 60, 2)
+    ]
+    return unit(track) + unit(np.sum(harmonics, axis=0))
+
+
+def office(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
+    """A keyboard of its own and babble of its own, both in the lively room."""
+    keyboards = sorted((data / "train" / "noise" / "mechvibes" / "keyboard").glob("*.flac"))
+    keyboards += sorted((data / "valid" / "noise" / "mechvibes" / "keyboard").glob("*.flac"))
+    keys = read([keyboards[index]])
+    talkers = sorted((data / "train" / "speech" / "speechocean").glob("*"))[
+        5 * index : 5 * index + 5
+    ]
+    babble = sum(unit(read(sorted(talker.rglob("*.*")))) for talker in talkers)
+    room = lively_response(generator)
+    far = [scipy.signal.fftconvolve(track, room)[: len(track)] for track in (keys, babble)]
+    return unit(far[0]) + 0.7 * unit(far[1])
+
+
+def weather(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
+    """Rain and wind of their own, slowed, with the rumble of gusts on the microphone."""
+    noise = data / "train" / "noise"
+    rain = (
+        "ambie/rain", "blanket/rain", "noisekun/rain", "ibm_max/rain",
+        "noisekun/waterfall", "ambie/river", "blanket/waves", "esc10/rain",
+    )[index]  # fmt: skip
+    wind = ("noisekun", "ambie", "ambient_engine", "blanket")[index % 4]
+    gusts = np.interp(
+        np.arange(SECONDS * RATE_HZ),
+        np.linspace(0, SECONDS * RATE_HZ, 12),
+        generator.uniform(0, 1, 12) ** 2,
+    )
+    rumble = scipy.signal.lfilter(
+        *scipy.signal.butter(2, 120, fs=RATE_HZ), generator.standard_normal(len(gusts))
+    )
+    return (
+        unit(slowed(noise / rain, 0.75))
+        + unit(slowed(noise / wind / "wind", 0.75))
+        + 2 * gusts * unit(rumble)
+    )
+
+
+def slowed(folder: Path, speed: float) -> np.ndarray:
+    return soxr.resample(read(sorted(folder.glob("*.flac"))), RATE_HZ * speed, RATE_HZ)[
+        : SECONDS * RATE_HZ
+    ]
+
+
+def read(paths: list[Path]) -> np.ndarray:
+    """Files end to end, repeated to the length of a recording."""
+    tracks: list[np.ndarray] = []
+    while sum(map(len, tracks)) < SECONDS * RATE_HZ:
+        tracks += [soundfile.read(path)[0] for path in paths]
+    return np.concatenate(tracks)[: SECONDS * RATE_HZ]
+
+
+def unit(track: np.ndarray) -> np.ndarray:
+    return track / (np.sqrt(np.mean(track**2)) + 1e-9)
+
+
+def lively_response(generator: np.random.Generator) -> np.ndarray:
+    """A place in a bare office of 6 × 5 × 3 m, RT60 about 0.9 s."""
+    import pyroomacoustics
+
+    room = pyroomacoustics.ShoeBox(
+        [6, 5, 3], fs=RATE_HZ, materials=pyroomacoustics.Material(0.11), max_order=25
+    )
+    room.add_source(generator.uniform(0.6, [5.4, 4.4, 2.0]))
+    room.add_microphone(generator.uniform(0.6, [5.4, 4.4, 2.0]))
+    room.compute_rir()
+    return np.asarray(room.rir[0][0])
+
+
+def make_rooms(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for index in range(RECORDINGS):
+        response = lively_response(np.random.default_rng(100 + index))
+        soundfile.write(
+            folder / f"{index:02d}.flac", 0.9 * response / np.abs(response).max(), RATE_HZ, "PCM_16"
+        )
+
+
+def run(
+    folder: Path, domain: str, method: str, weights: Path, arguments: argparse.Namespace
+) -> dict[str, Any] | None:
+    """One adaptation; its report, from the last time if there is one of these weights and settings."""
+    length = f"{arguments.minutes:g}min" if arguments.minutes else f"{arguments.steps}"
+    adapter = folder / f"{slug(method)}_{length}.adapter"
+    report_path, cost_path = adapter.with_suffix(".report.json"), adapter.with_suffix(".cost.json")
+    report = json.loads(report_path.read_text()) if report_path.exists() else {}
+    if report.get("weights_sha256") != sha256(weights) or not cost_path.exists():
+        if arguments.made:
+            return None
+        command = [sys.executable, "-m", "truenet_apps", "adapt", "--noise", str(folder / "noise")]
+        command += ["-o", str(adapter), "--method", method, "--threads", str(arguments.threads)]
+        command += (
+            ["--minutes", str(arguments.minutes)]
+            if arguments.minutes
+            else ["--steps", str(arguments.steps)]
+        )
+        command += ["--rooms", str(folder / "rooms")] if domain == DOMAINS[1] else []
+        command += ["--config", str(arguments.config)] if arguments.config else []
+        command += ["--overwrite"] if report else []
+        started = time.perf_counter()
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        if done.returncode not in (0, 3):
+            raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+        seconds = time.perf_counter() - started
+        cost_path.write_text(json.dumps({"seconds": seconds}))
+        report = json.loads(report_path.read_text())
+    return {**{key: report[key] for key in ("new", "original", "adapter_bytes", "trained", "best_step")},
+            "whole_seconds": json.loads(cost_path.read_text())["seconds"]}  # fmt: skip
+
+
+def sha256(path: Path) -> str:
+    from truenet.weights import weights_sha256
+
+    return weights_sha256(path)
+
+
+def cost(method: str, weights: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """Bytes that a step keeps, peak memory and seconds of a step, in a process of its own."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import adapt_benchmark as b; "
+    )
+    code += f"b.print_cost({method!r}, {str(weights)!r}, {arguments.threads})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def print_cost(method: str, weights: str, threads: int) -> None:
+    """Measure a method on six crops of noise."""
+    import torch
+
+    import partialgrad
+    from truenet.mixing import Mixture
+    from truenet.weights import load_weights
+    from truenet_apps.adapt_config import CROP_SAMPLES, AdaptConfig
+    from truenet_apps.adapt_methods import start
+    from truenet_apps.adapt_run import crop_losses
+
+    torch.set_num_threads(threads or torch.get_num_threads())
+    config = AdaptConfig(method=method)  # type: ignore[arg-type]
+    model, _ = load_weights(Path(weights))
+    training = start(model, config)
+    parts = 0.05 * torch.randn(3, 6, CROP_SAMPLES)
+    mixture = Mixture(parts.sum(0), *parts)
+    before = peak_mb()
+    kept = [
+        partialgrad.saved_bytes(lambda: crop_losses(model, mixture, config.loss), model),
+        partialgrad.saved_bytes(
+            lambda: model.parts(mixture.mixture, model.initial_state(6)), model
+        ),
+    ]
+    seconds = []
+    for _ in range(2):
+        started = time.process_time()  # of all threads, and the same on a busy machine
+        crop_losses(model, mixture, config.loss).mean().backward()
+        training.pull_gradients()
+        training.update()
+        training.optimizer.zero_grad()
+        seconds.append(time.process_time() - started)
+    facts = {"step_mb": kept[0] / 1e6, "network_mb": kept[1] / 1e6, "peak_mb": peak_mb() - before}
+    print(json.dumps(facts | {"seconds": min(seconds)}))
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_table(
+    rows: list[dict[str, Any]], costs: dict[str, dict[str, float]], arguments: argparse.Namespace
+) -> None:
+    lines = [
+        "| domain | method | PESQ-WB here | SI-SDR here | PESQ-WB elsewhere | best step |",
+        "|---|---|---|---|---|---:|",
+    ]
+    for row in rows:
+        cells = [
+            interval(row["new"]["pesq_wb"]),
+            interval(row["new"]["si_sdr_db"], 1),
+            interval(row["original"]["pesq_wb"]),
+        ]
+        lines.append(
+            f"| {row['domain']} | {row['method']} | {' | '.join(cells)} | {row['best_step']} |"
+        )
+    lines += [
+        "",
+        "| method | trained | adapter | a step keeps | of it the net | peak above start | processor time a step |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    sizes = {row["method"]: row for row in rows}
+    for method, one in costs.items():
+        row = sizes[method]
+        lines.append(
+            f"| {method} | {row['trained']:,} | {row['adapter_bytes'] / 1000:.0f} kB | {one['step_mb']:.0f} MB | "
+            f"{one['network_mb']:.0f} MB | {one['peak_mb']:.0f} MB | {one['seconds']:.2f} s |"
+        )
+    length = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.steps} steps"
+    base = sha256(ROOT / "truenet" / "models" / "truenet.safetensors")[:12]
+    facts = f"{length}, base weights {base}, {time.strftime('%Y-%m-%d')}"
+    page = ROOT / "docs" / "ADAPT.md"
+    text = page.read_text(encoding="utf-8")
+    first, last = text.index(START) + len(START), text.index(END)
+    page.write_text(
+        text[:first]
+        + "\n"
+        + facts
+        + ", change against the base and its 95 % interval:\n\n"
+        + "\n".join(lines)
+        + "\n"
+        + text[last:],
+        encoding="utf-8",
+    )
+
+
+def interval(value: dict[str, float], digits: int = 2) -> str:
+    return (
+        f"{value['change']:+.{digits}f} ({value['low']:+.{digits}f} to {value['high']:+.{digits}f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
