@@ -9,19 +9,16 @@ Magnitudes have a floor relative to the frame: without it rounding noise in empt
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from truenet.config import TRUNetConfig
 
-_RELATIVE_FLOOR = 1e-3  # of the frame's root mean square magnitude
-_SMALLEST_POWER = 1e-12  # keeps magnitudes at 1e-6 and the smoothers above denormals
+RELATIVE_FLOOR = 1e-3  # of the frame's root mean square magnitude
+SMALLEST_POWER = 1e-12  # keeps magnitudes at 1e-6 and the smoothers above denormals
 _LEVEL_SECONDS = 1.0
 _BLOCK_FRAMES = 128  # longest triangular matrix in `smooth`
-
-Smoother = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def smooth(values: Tensor, coefficient: Tensor, previous: Tensor) -> Tensor:
@@ -51,7 +48,7 @@ class Features(nn.Module):
     """Features of spectra without DC.
 
     Memory: `bins` smoothed magnitudes and the smoothed level (zero means that the stream starts), and the frame
-    counter modulo window / hop. `smoother` computes the recursion; the exporter puts an operator in its place.
+    counter modulo window / hop.
     """
 
     level_coefficient: Tensor
@@ -62,7 +59,6 @@ class Features(nn.Module):
         super().__init__()
         self.names = config.features
         self.turns = config.window_samples // config.hop_samples
-        self.smoother: Smoother = smooth
         bins = config.bins
         self.smoothing_logit = nn.Parameter(torch.tensor(math.log(0.025 / 0.975)))
         self.log_alpha = nn.Parameter(torch.full((bins,), math.log(0.98)))
@@ -94,12 +90,12 @@ class Features(nn.Module):
             features (batch, frames, bins, channels), next smoothed, next counter.
         """
         power = real * real + imaginary * imaginary
-        floor = _RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
-        magnitude = (power + floor).clamp(min=_SMALLEST_POWER).sqrt()
+        floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
+        magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
         mean = magnitude.mean(dim=2, keepdim=True)
         start = torch.where(smoothed > 0, smoothed, torch.cat([magnitude, mean], dim=2)[:, 0])
-        slow = self.smoother(magnitude, torch.sigmoid(self.smoothing_logit), start[:, :-1])
-        level = self.smoother(mean, self.level_coefficient, start[:, -1:])
+        slow = smooth(magnitude, torch.sigmoid(self.smoothing_logit), start[:, :-1])
+        level = smooth(mean, self.level_coefficient, start[:, -1:])
         channels: list[Tensor] = []
         if "log_magnitude" in self.names:
             channels.append((torch.log(magnitude) - torch.log(level)) / 2)

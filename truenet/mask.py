@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 CHANNELS_PER_MASK = 5  # z_k, z_¬k, ψ_β, q_0, q_1
-_SMALLEST_SQUARE = 1e-8  # d√x/dx is infinite at 0, which is where the clip of β puts it
+SMALLEST_DIFFERENCE = 1e-6
+SMALLEST_SQUARE = 1e-8  # d√x/dx is infinite at 0, which is where the clip of β puts it
 
 
 def phase_aware_mask(
@@ -33,11 +34,11 @@ def phase_aware_mask(
     z_source, z_rest, beta_logit, q_plus, q_minus = logits.unbind(-1)
     difference = torch.tanh((z_source - z_rest) / 2)
     beta = 1 + torch.nn.functional.softplus(beta_logit)
-    beta = torch.minimum(beta, 1 / difference.abs().clamp(min=1e-6))
+    beta = torch.minimum(beta, 1 / difference.abs().clamp(min=SMALLEST_DIFFERENCE))
     squared = beta * beta
     real = (1 + squared * difference) / 2
     square = (squared - 1) * (1 - squared * difference * difference)
-    size = torch.sqrt(square.clamp(min=_SMALLEST_SQUARE)) / 2
+    size = torch.sqrt(square.clamp(min=SMALLEST_SQUARE)) / 2
     return real, _sign(q_plus - q_minus, sign, draw) * size
 
 

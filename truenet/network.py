@@ -28,7 +28,7 @@ class FrequencyConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins / stride)."""
         depthwise = self.groups == self.in_channels == self.out_channels
-        if self.stride[1] != 2 or not depthwise or torch.compiler.is_exporting():
+        if self.stride[1] != 2 or not depthwise:
             return super().forward(x)
         # Even and odd samples become channels (free in channels-last order) with every second tap each.
         pairs = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).flatten(3).permute(0, 3, 1, 2)

@@ -56,7 +56,7 @@ class STFT(nn.Module):
         Returns:
             audio (batch, frames * hop_samples) and the next overlap.
         """
-        windows = _inverse(real, imaginary) * (self.window * self.gain)
+        windows = torch.fft.irfft(torch.complex(real, imaginary)) * (self.window * self.gain)
         frames, hop = real.shape[1], self.hop_samples
         parts = self.window_samples // hop
         sums = nn.functional.pad(overlap.unflatten(1, (-1, hop)), (0, 0, 0, frames))
@@ -65,19 +65,3 @@ class STFT(nn.Module):
             sums = sums + nn.functional.pad(piece, (0, 0, part, parts - 1 - part))
         samples = sums.flatten(1)
         return samples[:, : frames * hop], samples[:, frames * hop :]
-
-
-def _inverse(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Inverse of a real signal's transform, (..., n / 2 + 1) twice to (..., n), by a second forward transform.
-
-    Re − Im of a Hermitian spectrum is the Hartley transform, which is its own inverse but for 1/n. Older
-    onnxruntimes have no inverse transform of half a spectrum (1.20 refuses it); the forward one they all have.
-    """
-    half = torch.view_as_real(torch.fft.rfft(_hartley(real, imaginary)))
-    return _hartley(half[..., 0], half[..., 1]) / (2 * real.shape[-1] - 2)
-
-
-def _hartley(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Re − Im of the whole spectrum, whose upper half is the mirrored conjugate of the lower."""
-    upper = (real + imaginary)[..., 1:-1].flip(-1)
-    return torch.cat([real - imaginary, upper], dim=-1)

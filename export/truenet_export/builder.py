@@ -1,0 +1,82 @@
+"""A few lines over onnx.helper: nodes are added one by one, constants are shared by value."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+class GraphBuilder:
+    """Collects nodes and initializers; names are short and follow the order of creation."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[tuple[Any, ...], str] = {}
+        self._values = 0
+
+    def node(
+        self, operator: str, *inputs: str, outputs: int | tuple[str, ...] = 1, **attributes: Any
+    ) -> Any:
+        """Add a node.
+
+        Args:
+            operator: an operator of ONNX's own domain.
+            inputs: names; "" leaves one out.
+            outputs: how many, or their names.
+            attributes: of the operator.
+
+        Returns:
+            the output's name, or a list of names for several.
+        """
+        names = [self._name() for _ in range(outputs)] if isinstance(outputs, int) else [*outputs]
+        node = helper.make_node(operator, inputs, names, f"n{len(self.nodes)}", **attributes)
+        self.nodes.append(node)
+        return names[0] if len(names) == 1 else names
+
+    def constant(self, value: Array) -> str:
+        """The name of an initializer with this value: equal ones are one."""
+        key = (value.dtype.str, value.shape, value.tobytes())
+        if key not in self._constants:
+            name = f"w{len(self._constants)}"
+            self._constants[key] = name
+            self.initializers[name] = numpy_helper.from_array(value, name)
+        return self._constants[key]
+
+    def floats(self, value: Tensor | float | list[float]) -> str:
+        """A float32 constant."""
+        if isinstance(value, Tensor):
+            value = value.detach().double().numpy()
+        return self.constant(np.asarray(value, np.float32))
+
+    def integers(self, *values: int) -> str:
+        """A vector of int64."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def reshape(self, x: str, *shape: int) -> str:
+        """Reshape: 0 keeps a dimension, −1 is what remains."""
+        return str(self.node("Reshape", x, self.integers(*shape)))
+
+    def transpose(self, x: str, *order: int) -> str:
+        """Transpose to this order of dimensions."""
+        return str(self.node("Transpose", x, perm=order))
+
+    def slice(self, x: str, axis: int, begin: int, end: int | None = None) -> str:
+        """x[begin:end] along one dimension."""
+        stop = np.iinfo(np.int64).max if end is None else end
+        bounds = (self.integers(begin), self.integers(int(stop)), self.integers(axis))
+        return str(self.node("Slice", x, *bounds))
+
+    def sizes(self, x: str, axis: int, *around: int | None) -> str:
+        """A shape: the numbers given, with the size of a dimension of x in place of None."""
+        size = self.node("Shape", x, start=axis, end=axis + 1)
+        parts = [size if number is None else self.integers(number) for number in around]
+        return str(self.node("Concat", *parts, axis=0))
+
+    def _name(self) -> str:
+        self._values += 1
+        return f"v{self._values}"
