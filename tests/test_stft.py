@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from truenet.stft import STFT, _inverse
+from truenet.stft import STFT
 
 
 @pytest.mark.parametrize("hop", [128, 256])
@@ -48,11 +48,3 @@ def test_frames_are_those_of_torch() -> None:
     torch.testing.assert_close(
         torch.complex(real, imaginary), expected.transpose(1, 2), rtol=0, atol=1e-4
     )
-
-
-@pytest.mark.parametrize("length", [4, 16, 512])
-def test_the_inverse_is_that_of_torch(length: int) -> None:
-    torch.manual_seed(0)
-    spectrum = torch.fft.rfft(torch.randn(3, 2, length, dtype=torch.float64))
-    found = _inverse(spectrum.real, spectrum.imag)
-    torch.testing.assert_close(found, torch.fft.irfft(spectrum, n=length), rtol=0, atol=1e-12)
