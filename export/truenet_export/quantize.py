@@ -30,9 +30,7 @@ _WEIGHTS = {
 _BIASES = {"Conv": 2, "ConvTranspose": 2, "GRU": 3, "Gemm": 2}
 _NO_RULE = {"LSTM", "ConvInteger", "QLinearConv", "MatMulInteger", "QLinearMatMul", "Einsum"}
 _WORTH_A_SEGMENT = 1000  # zeros: leaving them out costs about 200 bytes of nodes
-_STRUCTURAL = (
-    64  # numbers: sums of overlaps and faders are written as small products, and stay exact
-)
+_STRUCTURAL = 16  # numbers at most: sums of overlaps and of faders, which stay exact
 _LARGE = 500  # entries of a table of whole numbers that is worth a Cast
 
 
@@ -110,9 +108,9 @@ def find_weights(graph: onnx.GraphProto) -> list[Weight]:
             raise ValueError(f"{node.op_type} ({node.name}) has no rule for whole-number weights")
         for index, axis in _WEIGHTS.get(node.op_type, {}).items():
             name = node.input[index]
-            if name in constants and math.prod(constants[name].dims) <= _STRUCTURAL:
-                continue
             if name in constants:
+                if math.prod(constants[name].dims) <= _STRUCTURAL:
+                    continue
                 transposed = _attribute(node, ("transA", "transB")[index]) if index < 2 else 0
                 found.setdefault(name, _weight(node, constants[name], axis, bool(transposed)))
             elif node.op_type not in ("MatMul", "Gemm"):  # whose inputs may both be signals
