@@ -7,6 +7,7 @@ both files: the range of the state, and the voice of the last minute against tha
 """
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def an_hour(folder: Path, models: list[Path]) -> None:
     )
     for path in models:
         model = ModelFile(path)
+        recurrent = json.loads(model.metadata["state_layout"])[-1][1]
         minute = 60 * model.info.sample_rate_hz // model.info.hop_samples // 100 * 100
         audio = np.resize(once, minute * model.info.hop_samples)[None]
         step = 100 * model.info.hop_samples
@@ -65,7 +67,7 @@ def an_hour(folder: Path, models: list[Path]) -> None:
             outputs = []
             for begin in range(0, audio.shape[1], step):
                 output, state = model.run(audio[:, begin : begin + step], state, VOICE)
-                largest = max(largest, float(np.abs(state[0, -1024:]).max()))
+                largest = max(largest, float(np.abs(state[0, -recurrent:]).max()))
                 outputs.append(output)
             if number in (1, 59):  # not minute 0, which begins from an empty state
                 voices.append(np.concatenate(outputs, axis=1))
