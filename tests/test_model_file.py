@@ -12,7 +12,7 @@ import torch
 
 import truenet
 from truenet.metrics import si_sdr_db
-from truenet.modelfile import SHIPPED_MODEL, ModelFile
+from truenet.modelfile import FLOAT32_MODEL, SHIPPED_MODEL, ModelFile
 from truenet.weights import load_weights, save_weights, weights_sha256
 from truenet_export.model_file import export, fold_batch_norm
 
@@ -86,9 +86,9 @@ def test_it_stands_alone() -> None:
     assert sum(size for _, size in state) == ModelFile().info.state_size
 
 
-def test_onnxruntime_equals_torch_over_a_minute(model_file: ModelFile, minute: Audio) -> None:
+def test_onnxruntime_equals_torch_over_a_minute(minute: Audio) -> None:
     model, _ = load_weights(WEIGHTS)
-    found, state = run(model_file, minute[:1], VOICE)
+    found, state = run(ModelFile(FLOAT32_MODEL), minute[:1], VOICE)
     with torch.no_grad():
         expected, expected_state = model(
             torch.from_numpy(minute[:1]), model.initial_state(1), torch.from_numpy(VOICE)

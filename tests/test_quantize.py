@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from truenet.modelfile import SHIPPED_MODEL, ModelFile
+from truenet.modelfile import FLOAT32_MODEL, SHIPPED_MODEL, ModelFile
 from truenet.verification import CHECK_RECORDING, snr_db, voice_alone
 from truenet.weights import weights_sha256
 from truenet_apps.main import app
@@ -22,13 +22,12 @@ from truenet_export.quantize import Weight, find_weights, quantize, with_rounded
 from truenet_export.weights_int import WIDTHS, largest_code, packed_bytes, round_rows
 from truenet_export.widths import fit, read_recordings
 
-INT8_MODEL = SHIPPED_MODEL.with_name("truenet_int8.onnx")
 LARGEST_BYTES = 370_688
 
 
 @pytest.fixture(scope="module")
 def shipped() -> onnx.ModelProto:
-    return onnx.load(SHIPPED_MODEL)
+    return onnx.load(FLOAT32_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +104,11 @@ def test_every_weight_is_found_and_taps_that_do_not_exist_are_not_stored(
 
 
 def test_the_shipped_small_file_fits_and_is_made_of_the_shipped_weights() -> None:
-    assert INT8_MODEL.stat().st_size <= LARGEST_BYTES
-    info = ModelFile(INT8_MODEL).info
+    assert SHIPPED_MODEL.stat().st_size <= LARGEST_BYTES
+    info = ModelFile(SHIPPED_MODEL).info
     assert info.precision == "int8"
     assert info.weights_sha256 == weights_sha256(SHIPPED_MODEL.with_suffix(".safetensors"))
-    graph = onnx.load(INT8_MODEL)
+    graph = onnx.load(SHIPPED_MODEL)
     assert {opset.domain for opset in graph.opset_import} == {""}
     assert max(opset.version for opset in graph.opset_import) <= 18
     assert not any(node.doc_string or len(node.metadata_props) for node in graph.graph.node)
@@ -117,9 +116,9 @@ def test_the_shipped_small_file_fits_and_is_made_of_the_shipped_weights() -> Non
 
 def test_the_shipped_small_file_follows_the_float_one_however_it_is_cut() -> None:
     noisy = soundfile.read(CHECK_RECORDING, dtype="float32")[0][:, 0]
-    small = ModelFile(INT8_MODEL)
+    small = ModelFile(SHIPPED_MODEL)
     many = voice_alone(small, noisy)
-    assert snr_db(voice_alone(ModelFile(), noisy), many) > 35  # 25 is asked
+    assert snr_db(voice_alone(ModelFile(FLOAT32_MODEL), noisy), many) > 35  # 25 is asked
     assert snr_db(many, voice_alone(small, noisy, frames_per_call=1)) > 90
     assert snr_db(many, voice_alone(small, noisy, frames_per_call=7)) > 90
 
@@ -129,7 +128,7 @@ def test_it_is_folded_when_it_is_loaded_and_cannot_saturate(tmp_path: Path) -> N
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(tmp_path / "folded.onnx")
-    onnxruntime.InferenceSession(str(INT8_MODEL), options, ["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(str(SHIPPED_MODEL), options, ["CPUExecutionProvider"])
     folded = onnx.load(tmp_path / "folded.onnx").graph
     constants = {tensor.name: tensor for tensor in folded.initializer}
     for node in folded.node:

@@ -8,7 +8,7 @@ import pytest
 
 from truenet.config import TRUNetConfig
 from truenet.cost import count_macs_per_frame
-from truenet.modelfile import SHIPPED_MODEL
+from truenet.modelfile import FLOAT32_MODEL
 from truenet_export.quantize import find_weights
 from truenet_export.weights_int import WIDTHS
 
@@ -18,7 +18,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     from truenet_export.int8 import Quantized
     from truenet_export.report import write_report
 
-    graph = onnx.load(SHIPPED_MODEL)
+    graph = onnx.load(FLOAT32_MODEL)
     weights = find_weights(graph.graph)
     errors = {weight.name: {bits: 4.0**-bits for bits in WIDTHS} for weight in weights}
     bits = {weight.name: WIDTHS[i % len(WIDTHS)] for i, weight in enumerate(weights)}

@@ -17,7 +17,6 @@ from truenet_apps.main import app
 from truenet_export.parity import parity
 from truenet_export.seal import seal
 
-INT8_MODEL = SHIPPED_MODEL.with_name("truenet_int8.onnx")
 WEIGHTS = SHIPPED_MODEL.with_suffix(".safetensors")
 
 
@@ -34,7 +33,7 @@ def stand_in_sealed(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_small_file_is_in_order() -> None:
-    result = CliRunner().invoke(app, ["verify", str(INT8_MODEL), "--weights", str(WEIGHTS)])
+    result = CliRunner().invoke(app, ["verify", str(SHIPPED_MODEL), "--weights", str(WEIGHTS)])
     assert "FAILED" not in result.output.replace("FAILED  speed", "")
     assert "parity" in result.output
 
@@ -90,7 +89,7 @@ def test_parity_with_other_weights_fails(tmp_path: Path) -> None:
     model, facts = load_weights(WEIGHTS)
     other = tmp_path / "other.safetensors"
     save_weights(model, other, {**facts, "commit": "another"})
-    check = parity(INT8_MODEL, other)
+    check = parity(SHIPPED_MODEL, other)
     assert not check.passed
     assert "not made from other" in check.found
 
