@@ -1,5 +1,5 @@
 import { defineConfig } from "vite";
-import { truenetAssets } from "./build/assets.ts";
+import { truenetAssets } from "./packing/assets.ts";
 
 export default defineConfig({
   base: "./", // any folder of any host

@@ -127,6 +127,7 @@ export class App {
     this.#info = info;
     view.showStatus("active", "Model active");
     view.elements.status.title = `${info.name}, ${info.precision}; the self-test agrees with Python to ${selfTestDb.toFixed(0)} dB`;
+    this.#showTimings([]); // those of the warm-up came before
     if (this.live) this.#connect();
     else if (this.#take && !this.#take.done) this.#open(new Take(this.#take.name, this.#take.input, this.#take.heard), false);
   }
@@ -271,7 +272,7 @@ export class App {
 
   #showTimings(milliseconds: number[]): void {
     this.#timings.add(milliseconds);
-    if (!this.#info) return;
+    if (!this.#info || this.#timings.empty) return;
     view.showTimings(this.#timings, (1000 * this.#info.hopSamples) / this.#info.sampleRateHz);
   }
 }

@@ -22,6 +22,7 @@ export class LiveFrames {
   missed = 0;
   overloaded = false;
   readonly #hop: number;
+  readonly #latencyFrames: number;
   readonly #send: (frame: Frame) => void;
   readonly #waiting = new SampleFifo();
   readonly #dry = new SampleFifo(); // the input, as late as the answers
@@ -29,12 +30,14 @@ export class LiveFrames {
   #made = 0; // frames of input so far
   #sent = 0;
   #answered = 0;
+  #whole = 0; // the first frame since the last gap that the model has heard all of
   #step = 0; // what the last sample jumped by, faded out over the next frame
   #wasWet = false;
   #last: [dry: number, after: number] = [0, 0];
 
   constructor(hopSamples: number, latencySamples: number, send: (frame: Frame) => void) {
     this.#hop = hopSamples;
+    this.#latencyFrames = Math.ceil(latencySamples / hopSamples);
     this.#send = send;
     this.#dry.put(new Float32Array(latencySamples + WAITED_FRAMES * hopSamples));
   }
@@ -61,7 +64,10 @@ export class LiveFrames {
   #offer(samples: Float32Array): void {
     const queued = this.#sent - this.#answered;
     if (queued >= MOST_QUEUED_FRAMES) this.overloaded = true;
-    if (queued === 0) this.overloaded = false;
+    if (this.overloaded && queued === 0) {
+      this.overloaded = false;
+      this.#whole = this.#made + this.#latencyFrames;
+    }
     if (this.overloaded) return;
     this.#sent++;
     this.#send({ number: this.#made, samples });
@@ -69,7 +75,7 @@ export class LiveFrames {
 
   #answer(number: number): Answer {
     const before = this.#dry.take(this.#hop);
-    const wet = this.#returned.get(number);
+    const wet = number >= this.#whole ? this.#returned.get(number) : undefined;
     for (const old of this.#returned.keys()) if (old <= number) this.#returned.delete(old);
     if (number >= 0 && !wet) this.missed++;
     const after = (wet ?? before).slice();

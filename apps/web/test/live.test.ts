@@ -64,3 +64,19 @@ it("bounds its queue to a model that does not answer, and returns when it has ca
   expect(live.overloaded).toBe(false);
   expect(sent.map((frame) => frame.number)).toEqual([100]);
 });
+
+it("does not play what the model makes across the gap of an overload", () => {
+  const sent: Frame[] = [];
+  const model = doubling();
+  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const signal = noise(HOP * 80);
+  const answers = [...blocks(signal, [HOP])].flatMap((block, index) => {
+    const made = live.process(block);
+    if (index >= 40) sent.splice(0).forEach((frame) => live.receive(model(frame)));
+    return made;
+  });
+  const [before, after] = [concatenate(answers.map((a) => a.before)), concatenate(answers.map((a) => a.after))];
+  const wet = (40 + 1 + LATENCY / HOP + WAITED_FRAMES) * HOP;
+  expect(after.slice(0, wet)).toEqual(before.slice(0, wet));
+  expect(after.slice(wet + HOP)).toEqual(before.slice(wet + HOP).map((sample) => 2 * sample));
+});
