@@ -49,9 +49,8 @@ class GraphBuilder:
 
     def floats(self, value: Tensor | float | list[float]) -> str:
         """A float32 constant."""
-        if isinstance(value, Tensor):
-            value = value.detach().double().numpy()
-        return self.constant(np.asarray(value, np.float32))
+        numbers = value.detach().double().numpy() if isinstance(value, Tensor) else value
+        return self.constant(np.asarray(numbers, np.float32))
 
     def integers(self, *values: int) -> str:
         """A vector of int64."""

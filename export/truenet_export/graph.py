@@ -51,8 +51,13 @@ def build_graph(model: StreamingTRUNet) -> onnx.ModelProto:
 
 
 def _model_proto(b: GraphBuilder, state_size: int) -> onnx.ModelProto:
-    shapes = {"audio": ["batch", "samples"], "state": ["batch", state_size], "faders": ["batch", 3]}
-    shapes |= {"enhanced": ["batch", "samples"], "next_state": ["batch", state_size]}
+    shapes: dict[str, list[str | int]] = {
+        "audio": ["batch", "samples"],
+        "state": ["batch", state_size],
+        "faders": ["batch", 3],
+        "enhanced": ["batch", "samples"],
+        "next_state": ["batch", state_size],
+    }
     values = {
         name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in shapes.items()

@@ -1,10 +1,12 @@
 """The network part of the model file: features to mask logits, as ONNX nodes."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from truenet.mask import CHANNELS_PER_MASK
-from truenet.network import DecoderBlock, FrequencyConv
+from truenet.network import DecoderBlock, EncoderBlock, FrequencyConv
 from truenet.streaming import StreamingTRUNet
 from truenet_export.builder import GraphBuilder
 
@@ -19,20 +21,21 @@ def mask_logits(
         first[:, model.features.names.index("log_magnitude")] /= 2
     x = _conv(b, features, network.first, first)
     skips = [x]
-    for block in network.encoder:
-        x = _conv(b, _conv(b, x, block.pointwise), block.depthwise)
+    for encoder in cast(list[EncoderBlock], network.encoder):
+        x = _conv(b, _conv(b, x, encoder.pointwise), encoder.depthwise)
         skips.append(x)
     x, hidden = _bottleneck(b, model, x, hidden)
     bins = model.config.bins // model.config.encoder_stride
-    for i, block in enumerate(network.decoder):
+    for i, block in enumerate(cast(list[DecoderBlock], network.decoder)):
         x = x if i == 0 else b.node("Concat", x, skips[-1 - i], axis=1)
         x = _conv(b, x, block.pointwise)
         layer = block.transposed
         last = block is network.decoder[-1]
-        weight, bias = (
-            _last_layer(block, model.config.masks) if last else (layer.weight, layer.bias)
-        )
-        x = _transposed(b, x, weight, bias, layer.stride[1], bins, relu=not last)
+        assert layer.bias is not None
+        weights = (layer.weight, layer.bias)
+        if last:
+            weights = _last_layer(block, model.config.masks)
+        x = _transposed(b, x, *weights, layer.stride[1], bins, relu=not last)
         bins *= layer.stride[1]
     return x, hidden
 
