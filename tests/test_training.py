@@ -13,7 +13,7 @@ import safetensors.torch
 import soundfile
 import torch
 
-from truenet.config import MixingConfig, TrainingConfig, TRUNetConfig, to_dict
+from truenet.config import MixingConfig, StartConfig, TrainingConfig, TRUNetConfig, to_dict
 from truenet.mixing import Mixer
 from truenet.training import BEST_WEIGHTS, WEIGHTS, Progress, Run, TrainingStep, learning_rate
 from truenet.weights import load_weights
@@ -79,6 +79,7 @@ def test_resuming_equals_never_having_stopped(
     config = dataclasses.replace(
         config,
         validation="",
+        starts=StartConfig(carried_share=0.4, rested_share=0.3, rest_steps=2, rest_seconds=0.2),
         model=dataclasses.replace(TINY, sign=sign),  # type: ignore[arg-type]
     )
     whole: list[Progress] = []
@@ -198,7 +199,7 @@ def test_two_processes_take_the_mean_of_their_gradients(
         batch = mixer.batch(0, config.batch_crops, rank)
         replica = TrainingStep(run.model, config)
         statistics = {name: value.clone() for name, value in run.model.named_buffers()}
-        loss, _ = replica(batch.mixture, torch.stack([batch.voice, batch.room, batch.noise]))
+        loss, *_ = replica(batch.mixture, torch.stack([batch.voice, batch.room, batch.noise]))
         (loss / 2).backward()
         for (
             name,

@@ -130,6 +130,27 @@ class MixingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StartConfig:
+    """States that crops start from; what is left of the shares starts from zeros.
+
+    carried_share: go on from the state in which the last batch ended.
+    rested_share: go on from streams of silence and noise, which every `rest_steps` steps get `rest_seconds` longer.
+    """
+
+    carried_share: float = 0.0
+    rested_share: float = 0.0
+    rest_steps: int = 20
+    rest_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        shares = (self.carried_share, self.rested_share)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise ValueError(
+                f"starts: shares of {shares}; give numbers from 0 up, 1 at most together"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """Weights of the terms, and of the three parts in each of them (voice, room, noise)."""
 
@@ -150,6 +171,7 @@ class TrainingConfig:
     model: TRUNetConfig = TRUNetConfig()
     mixing: MixingConfig = MixingConfig()
     loss: LossConfig = LossConfig()
+    starts: StartConfig = StartConfig()
     steps: int = 100_000
     batch_crops: int = 8
     learning_rate: float = 4e-4

@@ -25,6 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from truenet.config import TrainingConfig, from_dict, to_dict
 from truenet.losses import Loss, part_losses
 from truenet.mixing import Mixer, MixtureBatches
+from truenet.starts import Starts
 from truenet.streaming import StreamingTRUNet
 from truenet.validation import validate
 from truenet.weights import load_weights, save_weights
@@ -58,19 +59,28 @@ class TrainingStep(nn.Module):
         self.model = model
         self.config = config
 
-    def forward(self, mixture: Tensor, parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """mixture (batch, samples), parts (3, batch, samples) to the total loss and its terms."""
-        return part_losses(estimate_parts(self.model, mixture), parts, mixture, self.config.loss)
+    def forward(
+        self, mixture: Tensor, parts: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """mixture (batch, samples), parts (3, batch, samples) to the total loss, its terms and the state at the end."""
+        estimates, end = estimate_parts(self.model, mixture, start)
+        return *part_losses(estimates, parts, mixture, self.config.loss), end
 
 
-def estimate_parts(model: StreamingTRUNet, mixture: Tensor) -> Tensor:
-    """Voice, room and noise (3, batch, samples) of mixtures (batch, samples), aligned with them."""
+def estimate_parts(
+    model: StreamingTRUNet, mixture: Tensor, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Voice, room and noise (3, batch, samples) of mixtures (batch, samples), aligned with them, and the last state.
+
+    Args:
+        start: (batch, state_size); None is the start of a stream.
+    """
     hop, latency = model.config.hop_samples, model.config.latency_samples
     crops, samples = mixture.shape
     padding = latency + -(samples + latency) % hop
     padded = nn.functional.pad(mixture, (0, padding))
-    estimates, _ = model.parts(padded, model.initial_state(crops))
-    return estimates[..., latency : latency + samples]
+    estimates, end = model.parts(padded, model.initial_state(crops) if start is None else start)
+    return estimates[..., latency : latency + samples], end
 
 
 class Run:
@@ -103,6 +113,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
+        self.starts = Starts(config.starts, self.model, config.batch_crops, config.seed + self.rank)
         self.step, self.best = 0, float("-inf")
         torch.manual_seed(config.seed + 1_000_003 * self.rank)
         self._open_folder()
@@ -129,14 +140,15 @@ class Run:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.best = saved["step"], saved["best"]
         torch.set_rng_state(saved["random"][self.rank].cpu())
+        self.starts.load_state_dict(saved["starts"][self.rank])
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, each in place of the last only once complete."""
-        random = [torch.get_rng_state()]
+        own = [(torch.get_rng_state(), self.starts.state_dict())]
         if self.world > 1:
-            gathered: list[Tensor | None] = [None] * self.world
-            dist.all_gather_object(gathered, random[0])
-            random = [state for state in gathered if state is not None]
+            gathered: list[Any] = [None] * self.world
+            dist.all_gather_object(gathered, own[0])
+            own = gathered
         if self.rank:
             return
         temporary = self.folder / (CHECKPOINT + ".part")
@@ -146,7 +158,8 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
-            "random": random,
+            "random": [random for random, _ in own],
+            "starts": [starts for _, starts in own],
         }
         torch.save(saved, temporary)
         os.replace(temporary, self.folder / CHECKPOINT)
@@ -245,7 +258,10 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
-        loss = Loss(*module(mixture, parts))
+        self.starts.rest(self.average, self.step)
+        total, terms, end = module(mixture, parts, self.starts.draw(self.step))
+        self.starts.end(end)
+        loss = Loss(total, terms)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm).item()
         if norm == norm and norm != float("inf"):

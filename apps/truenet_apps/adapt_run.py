@@ -234,7 +234,7 @@ def crop_losses(model: StreamingTRUNet, mixture: Mixture, config: LossConfig) ->
     whole = mixture.mixture
     if model.stft.window.dtype != whole.dtype:
         parts, whole = parts.to(model.stft.window.dtype), whole.to(model.stft.window.dtype)
-    estimates = estimate_parts(model, whole)
+    estimates, _ = estimate_parts(model, whole)
     return torch.stack(
         [
             part_losses(

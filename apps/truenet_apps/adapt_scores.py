@@ -36,7 +36,7 @@ class Examples:
 @torch.no_grad()
 def voices(model: StreamingTRUNet, noisy: Tensor) -> NDArray[np.float32]:
     """(mixtures, samples) what a model in evaluation mode takes for the voice."""
-    parts = [estimate_parts(model, rows)[0] for rows in noisy.split(CROPS_AT_ONCE)]
+    parts = [estimate_parts(model, rows)[0][0] for rows in noisy.split(CROPS_AT_ONCE)]
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 

@@ -1,0 +1,68 @@
+"""States that training crops start from: a stream is minutes long, a crop three seconds.
+
+Crops that all start from zeros never show the time GRU the states that it reaches in a long stream, and weights trained
+on them alone need a minute to forget ten minutes of silence. So some crops go on from the state in which the last
+batch ended, and some from one that rested: minutes of silence, of faint and of loud noise, without end.
+"""
+
+import torch
+from torch import Tensor
+
+from truenet.config import StartConfig
+from truenet.streaming import StreamingTRUNet
+
+_RESTING_LEVELS = (0.0, 1e-5, 1e-3, 0.1)  # standard deviation of white noise, full scale is 1
+
+
+class Starts:
+    """Draws the start of every crop; what it holds between steps is in `state_dict`.
+
+    Args:
+        config: shares of the three kinds.
+        model: gives the sizes; `rest` is told which model to run.
+        crops: in a batch.
+        seed: draws depend on it and on the step alone.
+    """
+
+    def __init__(self, config: StartConfig, model: StreamingTRUNet, crops: int, seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.ended = model.initial_state(crops)
+        self.resting = model.initial_state(len(_RESTING_LEVELS))
+
+    def draw(self, step: int) -> Tensor:
+        """(crops, state_size): zeros, or the smoothers and the time GRU of another stream."""
+        generator = torch.Generator().manual_seed(self.seed + 7919 * step)
+        kinds = torch.rand(len(self.ended), generator=generator)
+        picked = torch.randint(len(self.resting), (len(self.ended),), generator=generator)
+        rested = self.config.rested_share
+        states = torch.where(
+            (kinds < rested).to(self.ended.device)[:, None],
+            self.resting[picked.to(self.ended.device)],
+            self.ended,
+        )
+        fresh = kinds >= rested + self.config.carried_share
+        return states * ~fresh.to(states.device)[:, None]
+
+    def end(self, states: Tensor) -> None:
+        """Keep the states in which a batch ended."""
+        self.ended = states.detach()
+
+    @torch.no_grad()
+    def rest(self, model: StreamingTRUNet, step: int) -> None:
+        """Every `rest_steps` steps, let the resting streams go on for `rest_seconds` through `model`."""
+        if not self.config.rested_share or step % self.config.rest_steps:
+            return
+        generator = torch.Generator().manual_seed(self.seed + 7919 * step + 1)
+        hop = model.config.hop_samples
+        frames = round(self.config.rest_seconds * model.config.frames_per_second)
+        levels = torch.tensor(_RESTING_LEVELS)[:, None]
+        noise = levels * torch.randn(len(levels), frames * hop, generator=generator)
+        _, self.resting = model.parts(noise.to(self.resting.device), self.resting)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint holds."""
+        return {"ended": self.ended, "resting": self.resting}
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.ended, self.resting = saved["ended"], saved["resting"]
