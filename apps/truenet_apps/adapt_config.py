@@ -8,7 +8,7 @@ from truenet.config import LossConfig, MixingConfig
 Method = Literal["paca", "full", "paca+dropbp", "lora", "bias"]
 
 # Of Adam, by method. The base ended at a rate of zero: at 2e-3, where its training began, PaCA took PESQ from both
-# domains within 36 steps, at 4e-4 both losses fell (docs/ADAPT.md).
+# domains within 36 steps, and less of it at 4e-4 (docs/ADAPT.md).
 LEARNING_RATES: dict[Method, float] = {
     "paca": 5e-4,
     "paca+dropbp": 5e-4,

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from truenet_apps.adapt import adapt
+from truenet_apps.bench import bench
 from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
@@ -48,6 +49,7 @@ app.command()(evaluate)
 app.command()(info)
 app.command()(export)
 app.command()(verify)
+app.command()(bench)
 app.command()(serve)
 app.command()(live)
 
