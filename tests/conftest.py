@@ -4,13 +4,23 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from truenet.config import TRUNetConfig
+from truenet.modelfile import SHIPPED_MODEL
+
+FLOAT32_MODEL = SHIPPED_MODEL.with_name("truenet_float32.onnx")  # the weights before rounding
 STAND_IN_SHARES = (0.5, 0.25, 0.25)
+TINY = TRUNetConfig(
+    encoder_channels=(4, 8, 8, 8, 8, 8),
+    frequency_gru_units=4,
+    time_gru_units=8,
+    bottleneck_channels=8,
+    decoder_channels=(8, 8, 8, 8, 8),
+)
 
 
 @pytest.fixture(scope="session")
@@ -45,35 +55,19 @@ def write_stand_in(
     entries of the file's own; an empty value removes one.
     """
     onnx = pytest.importorskip("onnx", reason="needs onnx to write a stand-in model")
-    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    from truenet_export.builder import GraphBuilder
 
-    def constant(name: str, values: NDArray[Any]) -> Any:
-        return onnx.numpy_helper.from_array(values, name)
-
-    constants = [
-        constant("shares", np.array(shares, np.float32).reshape(3, 1)),
-        constant("zero", np.array([0])),
-        constant("end", np.array([2**40])),
-        constant("minus_latency", np.array([-latency_samples])),
-        constant("last_axis", np.array([1])),
-    ]
-    nodes = [
-        helper.make_node("MatMul", ["faders", "shares"], ["gain"]),
-        helper.make_node("Concat", ["state", "audio"], ["line"], axis=1),
-        helper.make_node("Slice", ["line", "zero", "minus_latency", "last_axis"], ["late"]),
-        helper.make_node("Slice", ["line", "minus_latency", "end", "last_axis"], ["next_state"]),
-        helper.make_node("Mul", ["late", "gain"], ["enhanced"]),
-    ]
-    shapes = {"audio": "samples", "state": latency_samples, "faders": 3}
-    results = {"next_state": latency_samples, "enhanced": "samples"}
-    graph = helper.make_graph(
-        nodes,
-        "stand_in",
-        [helper.make_tensor_value_info(name, floats, ["batch", n]) for name, n in shapes.items()],
-        [helper.make_tensor_value_info(name, floats, ["batch", n]) for name, n in results.items()],
-        constants,
+    b = GraphBuilder()
+    gain = b.node("MatMul", "faders", b.constant(np.array(shares, np.float32).reshape(3, 1)))
+    line = b.node("Concat", "state", "audio", axis=1)
+    b.node("Mul", b.slice(line, 1, 0, -latency_samples), gain, outputs=("enhanced",))
+    end = (b.integers(-latency_samples), b.integers(2**40), b.integers(1))
+    b.node("Slice", line, *end, outputs=("next_state",))
+    signal, state = ("batch", "samples"), ("batch", latency_samples)
+    model = b.model(
+        {"audio": signal, "state": state, "faders": ("batch", 3)},
+        {"enhanced": signal, "next_state": state},
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     entries = {
         "truenet_format": "1",
         "name": "stand-in",
@@ -90,7 +84,7 @@ def write_stand_in(
         "weights_sha256": "none",
         "scores": "{}",
     } | metadata
-    helper.set_model_props(model, {key: value for key, value in entries.items() if value})
+    onnx.helper.set_model_props(model, {key: value for key, value in entries.items() if value})
     onnx.save(model, str(path))
     return path
 

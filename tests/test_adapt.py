@@ -14,9 +14,9 @@ import pytest
 import safetensors.torch
 import soundfile
 import torch
+from conftest import TINY
 from typer.testing import CliRunner
 
-from truenet.config import TRUNetConfig
 from truenet.enhancer import Enhancer
 from truenet.streaming import StreamingTRUNet
 from truenet.validation import enhance
@@ -26,13 +26,6 @@ from truenet_apps.merge import merged
 
 pytest.importorskip("truenet_data", reason="needs the data package: pip install ./data")
 
-TINY = TRUNetConfig(
-    encoder_channels=(4, 8, 8, 8, 8, 8),
-    frequency_gru_units=4,
-    time_gru_units=8,
-    bottleneck_channels=8,
-    decoder_channels=(8, 8, 8, 8, 8),
-)
 Adapted = tuple[Path, "subprocess.CompletedProcess[str]"]
 QUICK = {
     "batch_crops": 2,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 from truenet.config import MixingConfig, TRUNetConfig
 from truenet.mixing import Mixer
@@ -19,13 +20,6 @@ from truenet_apps.adapt_domains import Domain
 from truenet_apps.adapt_methods import apply_adapter, start, trained_count, write_adapter
 from truenet_apps.adapt_run import CHECKPOINT, Adaptation
 
-TINY = TRUNetConfig(
-    encoder_channels=(4, 8, 8, 8, 8, 8),
-    frequency_gru_units=4,
-    time_gru_units=8,
-    bottleneck_channels=8,
-    decoder_channels=(8, 8, 8, 8, 8),
-)
 METHODS = tuple(LEARNING_RATES)
 CROP = 4064
 

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from conftest import FLOAT32_MODEL
 from typer.testing import CliRunner
 
 import truenet_apps.bench
-from truenet.modelfile import FLOAT32_MODEL, SHIPPED_MODEL
+from truenet.modelfile import SHIPPED_MODEL
 from truenet_apps.main import app
 
 

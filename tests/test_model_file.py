@@ -9,10 +9,11 @@ import onnx
 import pytest
 import soundfile
 import torch
+from conftest import FLOAT32_MODEL
 
 import truenet
 from truenet.metrics import si_sdr_db
-from truenet.modelfile import FLOAT32_MODEL, SHIPPED_MODEL, ModelFile
+from truenet.modelfile import SHIPPED_MODEL, ModelFile
 from truenet.weights import load_weights, save_weights, weights_sha256
 from truenet_export.model_file import export, fold_batch_norm
 

@@ -7,12 +7,13 @@ import onnx
 import onnxruntime
 import pytest
 import soundfile
+from conftest import FLOAT32_MODEL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from truenet.modelfile import FLOAT32_MODEL, SHIPPED_MODEL, ModelFile
+from truenet.modelfile import SHIPPED_MODEL, ModelFile
 from truenet.verification import CHECK_RECORDING, snr_db, voice_alone
 from truenet.weights import weights_sha256
 from truenet_apps.main import app

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import onnx
 import pytest
+from conftest import FLOAT32_MODEL
 
 from truenet.config import TRUNetConfig
 from truenet.cost import count_macs_per_frame
-from truenet.modelfile import FLOAT32_MODEL
 from truenet_export.quantize import find_weights
 from truenet_export.weights_int import WIDTHS
 

@@ -12,19 +12,13 @@ import pytest
 import safetensors.torch
 import soundfile
 import torch
+from conftest import TINY
 
 from truenet.config import MixingConfig, StartConfig, TrainingConfig, TRUNetConfig, to_dict
 from truenet.mixing import Mixer
-from truenet.training import BEST_WEIGHTS, WEIGHTS, Progress, Run, TrainingStep, learning_rate
+from truenet.training import BEST_WEIGHTS, WEIGHTS, Run, TrainingStep, learning_rate
+from truenet.training_log import Progress
 from truenet.weights import load_weights
-
-TINY = TRUNetConfig(
-    encoder_channels=(4, 8, 8, 8, 8, 8),
-    frequency_gru_units=4,
-    time_gru_units=8,
-    bottleneck_channels=8,
-    decoder_channels=(8, 8, 8, 8, 8),
-)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from truenet.fifo import Samples
 
 HIGHEST_FORMAT = 1
 SHIPPED_MODEL = Path(__file__).parent / "models" / "truenet.onnx"  # int8
-FLOAT32_MODEL = SHIPPED_MODEL.with_name("truenet_float32.onnx")  # the same weights before rounding
 INPUTS = {"audio", "state", "faders"}
 OUTPUTS = ["enhanced", "next_state"]
 

@@ -4,8 +4,6 @@ Batches depend on (seed, rank, step) alone, and a checkpoint holds everything el
 that was never stopped, bit for bit on a CPU with the same number of threads.
 """
 
-import csv
-import dataclasses
 import json
 import os
 import subprocess
@@ -20,35 +18,19 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from truenet.config import TrainingConfig, from_dict, to_dict
 from truenet.losses import Loss, part_losses
 from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
 from truenet.streaming import StreamingTRUNet
+from truenet.training_log import Progress, TrainingLog
 from truenet.validation import validate
 from truenet.weights import load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 BEST_WEIGHTS = "best.safetensors"
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What a run tells after a step; `validation` is empty except where the step was validated."""
-
-    step: int
-    steps: int
-    loss: float
-    terms: dict[str, float]
-    learning_rate: float
-    gradient_norm: float
-    times_real_time: float
-    waiting_share: float
-    seconds_left: float
-    validation: dict[str, float]
 
 
 class TrainingStep(nn.Module):
@@ -184,7 +166,9 @@ class Run:
         if self.world > 1:
             module = DistributedDataParallel(module)
         with ExitStack() as stack:
-            log = stack.enter_context(_Log(self.folder, self.step)) if self.rank == 0 else None
+            log = (
+                stack.enter_context(TrainingLog(self.folder, self.step)) if self.rank == 0 else None
+            )
             for progress in self._steps(module):
                 if log:
                     log.write(progress)
@@ -323,39 +307,3 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-class _Log:
-    """metrics.csv and TensorBoard; a resumed run drops the rows after its checkpoint."""
-
-    COLUMNS = (
-        "step", "loss", "learning_rate", "gradient_norm", "times_real_time", "waiting_share", "terms", "validation",
-    )  # fmt: skip
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / "metrics.csv"
-        rows: list[dict[str, str]] = []
-        if step and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self.file = self.path.open("w", newline="", encoding="utf-8")
-        self.csv = csv.DictWriter(self.file, self.COLUMNS)
-        self.csv.writeheader()
-        self.csv.writerows(rows)
-        self.board = SummaryWriter(str(folder), purge_step=step)
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.board.close()
-
-    def write(self, progress: Progress) -> None:
-        values = {name: getattr(progress, name) for name in self.COLUMNS[:6]}
-        nested = {name: json.dumps(getattr(progress, name)) for name in self.COLUMNS[6:]}
-        self.csv.writerow({**values, **nested})
-        self.file.flush()
-        for name, value in {**values, **progress.terms, **progress.validation}.items():
-            if name != "step":
-                self.board.add_scalar(name, value, progress.step)

@@ -1,16 +1,12 @@
 """`truenet live`: the microphone through the model, to headphones or to a virtual microphone."""
 
 import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from truenet.faders import DEFAULT_NOISE_DB, DEFAULT_ROOM_DB, DEFAULT_VOICE_DB, linear_gain
-from truenet_apps import enhance_options as options
+from truenet_apps import live_options as options
+from truenet_apps.enhance_options import Model, Noise, Room, Voice
 from truenet_apps.signals import exit_on_signals
 
-DEFAULT_MARGIN_MS = 20.0
 CABLES = {
     "darwin": "BlackHole (existential.audio/blackhole)",
     "win32": "VB-CABLE (vb-audio.com/Cable)",
@@ -18,49 +14,17 @@ CABLES = {
 
 
 def live(
-    source: Annotated[
-        str | None,
-        typer.Option("--input", metavar="NAME", help="Microphone: its name, or a part of it."),
-    ] = None,
-    sink: Annotated[
-        str | None,
-        typer.Option("--output", metavar="NAME", help="Output: its name, or a part of it."),
-    ] = None,
-    virtual_microphone: Annotated[
-        bool,
-        typer.Option(
-            "--virtual-microphone",
-            help="Linux: be a microphone that meetings can pick. On macOS give --output BlackHole, "
-            "on Windows --output 'CABLE Input' (VB-CABLE), and pick that cable in the meeting.",
-        ),
-    ] = False,
-    voice: options.Voice = DEFAULT_VOICE_DB,
-    room: options.Room = DEFAULT_ROOM_DB,
-    noise: options.Noise = DEFAULT_NOISE_DB,
-    record: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            "--record", metavar="BEFORE AFTER", help="Write input and output to two files, in step."
-        ),
-    ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option("--duration", metavar="SECONDS", help="End after so long.", min=0.0),
-    ] = None,
-    queue: Annotated[
-        float,
-        typer.Option(
-            "--queue",
-            metavar="MS",
-            help="Reserve against dropouts; adds to the delay.",
-            min=0,
-            max=200,
-        ),
-    ] = DEFAULT_MARGIN_MS,
-    model: options.Model = None,
-    show_devices: Annotated[
-        bool, typer.Option("--list-devices", help="List inputs and outputs, and stop.")
-    ] = False,
+    source: options.Input = None,
+    sink: options.Output = None,
+    virtual_microphone: options.VirtualMicrophone = False,
+    voice: Voice = DEFAULT_VOICE_DB,
+    room: Room = DEFAULT_ROOM_DB,
+    noise: Noise = DEFAULT_NOISE_DB,
+    record: options.Record = None,
+    duration: options.Duration = None,
+    queue: options.Queue = options.DEFAULT_QUEUE_MS,
+    model: Model = None,
+    show_devices: options.ListDevices = False,
 ) -> None:
     """Take noise and echo out of what the microphone hears, while it hears it."""
     for name, level_db in (("voice", voice), ("room", room), ("noise", noise)):

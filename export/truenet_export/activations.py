@@ -125,7 +125,7 @@ class IntegerConvolutions:
                 bias = constants[node.input[2]]
                 unit = self._grids[convolution.signal][0] * scales[weight].reshape(-1)
                 bias.CopyFrom(_whole_bias(bias, unit))
-                name = head.reshape(scale_names[weight], (-1,))
+                name = head.reshape(scale_names[weight], -1)
                 nodes.extend(self._convolution(convolution, head, name, whole))
             elif node.name not in relus:
                 nodes.append(node)

@@ -229,19 +229,19 @@ def _restore(head: ConstantNodes, weight: Weight, numbers: str, scales: str) -> 
         kept = len(weight.segments)
         places = np.full(weight.segment_count, kept)
         places[list(weight.segments)] = np.arange(kept)
-        pieces = head.reshape(numbers, (kept, length))
+        pieces = head.reshape(numbers, kept, length)
         with_zero = head.node("Pad", pieces, head.constant(np.array([0, 0, 1, 0])))
         numbers = head.node("Gather", with_zero, head.constant(places))
     if scales:
-        numbers = head.node("Mul", head.reshape(numbers, weight.rows), scales)
+        numbers = head.node("Mul", head.reshape(numbers, *weight.rows), scales)
     else:
         numbers = head.node("Cast", numbers, to=TensorProto.INT8)
     turned = weight.order != tuple(sorted(weight.order))
     shape = tuple(weight.values.shape[axis] for axis in weight.order)
-    shaped = head.reshape(numbers, shape, "" if turned else weight.name)
+    shaped = head.reshape(numbers, *shape, outputs=1 if turned else (weight.name,))
     if turned:
         back = [int(axis) for axis in np.argsort(weight.order)]
-        head.node("Transpose", shaped, result=weight.name, perm=back)
+        head.node("Transpose", shaped, outputs=(weight.name,), perm=back)
 
 
 def _halve_biases(graph: onnx.GraphProto, head: ConstantNodes) -> None:
@@ -256,7 +256,7 @@ def _halve_biases(graph: onnx.GraphProto, head: ConstantNodes) -> None:
         name: numpy_helper.to_array(constants[name]) for name in sorted(names & constants.keys())
     }
     for name, half in head.halves({n: b.reshape(-1) for n, b in biases.items()}).items():
-        head.reshape(half, biases[name].shape, name)
+        head.reshape(half, *biases[name].shape, outputs=(name,))
 
 
 def _shrink_tables(graph: onnx.GraphProto, head: ConstantNodes) -> None:
@@ -266,4 +266,4 @@ def _shrink_tables(graph: onnx.GraphProto, head: ConstantNodes) -> None:
             continue
         values = numpy_helper.to_array(tensor)
         if values.size >= _LARGE and (np.abs(values) < 128).all() and (values % 1 == 0).all():
-            head.as_float(head.constant(values.astype(np.int8)), tensor.name)
+            head.as_float(head.constant(values.astype(np.int8)), (tensor.name,))
