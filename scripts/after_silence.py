@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from truenet.metrics import si_sdr_db
 from truenet.modelfile import ModelFile
+from truenet.verification import run_calls
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 VOICE = np.array([[1, 0, 0]], np.float32)
-FRAMES_A_CALL = 100
 Samples = NDArray[np.float32]
 
 
@@ -27,32 +27,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     arguments = parser.parse_args()
     model = ModelFile(arguments.model)
-    rate_hz, latency = model.info.sample_rate_hz, model.info.latency_samples
-    noisy, clean = speech(SAMPLES, 60 * rate_hz), speech(SAMPLES / "clean", 60 * rate_hz)
-    silence = np.zeros(round(arguments.minutes * 60 * rate_hz), np.float32)
-    fresh, _ = run(model, noisy, model.first_state(1))
-    _, rested = run(model, silence, model.first_state(1))
-    after, _ = run(model, noisy, rested)
+    rate_hz, latency, hop = (
+        model.info.sample_rate_hz,
+        model.info.latency_samples,
+        model.info.hop_samples,
+    )
+    noisy, clean = (speech(folder, 60 * rate_hz) for folder in (SAMPLES, SAMPLES / "clean"))
+    silence = np.zeros((1, round(arguments.minutes * 60 * rate_hz) // hop * hop), np.float32)
+    fresh, _ = run_calls(model, noisy[None], VOICE)
+    _, rested = run_calls(model, silence, VOICE)
+    after, _ = run_calls(model, noisy[None], VOICE, state=rested)
     piece = 10 * rate_hz
-    for begin in range(0, len(fresh) - piece - latency + 1, piece):
+    for begin in range(0, fresh.shape[1] - piece - latency + 1, piece):
         reference = clean[begin : begin + piece]
         late = slice(begin + latency, begin + latency + piece)
-        before, now = (si_sdr_db(reference, output[late]) for output in (fresh, after))
+        before, now = (si_sdr_db(reference, output[late]) for output in (fresh[0], after[0]))
         print(f"{begin // rate_hz:2d} s  fresh {before:.2f} dB  after silence {now:.2f} dB")
 
 
 def speech(folder: Path, length: int) -> Samples:
     parts = [soundfile.read(folder / f"{n}.flac", dtype="float32")[0] for n in ("cafe", "machine")]
     return np.resize(np.concatenate(parts), length)
-
-
-def run(model: ModelFile, samples: Samples, state: Samples) -> tuple[Samples, Samples]:
-    step = FRAMES_A_CALL * model.info.hop_samples
-    outputs = []
-    for begin in range(0, len(samples) - step + 1, step):
-        output, state = model.run(samples[None, begin : begin + step], state, VOICE)
-        outputs.append(output[0])
-    return np.concatenate(outputs), state
 
 
 if __name__ == "__main__":

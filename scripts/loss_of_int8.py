@@ -19,6 +19,7 @@ from truenet.modelfile import ModelFile
 from truenet.verification import snr_db, voice_alone
 
 METRICS = ("pesq_wb", "stoi", "si_sdr_db")
+VOICE = np.array([[1, 0, 0]], np.float32)
 
 
 def main() -> None:
@@ -78,8 +79,6 @@ def an_hour(folder: Path, models: list[Path]) -> None:
             flush=True,
         )
 
-
-VOICE = np.array([[1, 0, 0]], np.float32)
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,6 @@
 """The shipped model file does what the PyTorch model does, in any pieces, for as long as one likes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from conftest import FLOAT32_MODEL
 import truenet
 from truenet.metrics import si_sdr_db
 from truenet.modelfile import SHIPPED_MODEL, ModelFile
+from truenet.verification import run_calls
 from truenet.weights import load_weights, save_weights, weights_sha256
 from truenet_export.model_file import export, fold_batch_norm
 
@@ -36,26 +36,6 @@ def minute() -> Audio:
     once = np.concatenate(pieces)
     rows = np.stack([np.resize(once, 7500 * 128), np.resize(once[::-1], 7500 * 128)])
     return rows.astype(np.float32)
-
-
-def calls(audio: Audio, hop: int, frames: int) -> Iterator[Audio]:
-    for begin in range(0, audio.shape[1], frames * hop):
-        yield audio[:, begin : begin + frames * hop]
-
-
-def run(
-    model: ModelFile,
-    audio: Audio,
-    faders: Audio,
-    frames: int = FRAMES_PER_CALL,
-    state: Audio | None = None,
-) -> tuple[Audio, Audio]:
-    state = model.first_state(len(audio)) if state is None else state
-    outputs = []
-    for block in calls(audio, model.info.hop_samples, frames):
-        output, state = model.run(block, state, faders)
-        outputs.append(output)
-    return np.concatenate(outputs, axis=1), state
 
 
 def residual_db(signal: Audio, other: Audio) -> float:
@@ -89,7 +69,7 @@ def test_it_stands_alone() -> None:
 
 def test_onnxruntime_equals_torch_over_a_minute(minute: Audio) -> None:
     model, _ = load_weights(WEIGHTS)
-    found, state = run(ModelFile(FLOAT32_MODEL), minute[:1], VOICE)
+    found, state = run_calls(ModelFile(FLOAT32_MODEL), minute[:1], VOICE)
     with torch.no_grad():
         expected, expected_state = model(
             torch.from_numpy(minute[:1]), model.initial_state(1), torch.from_numpy(VOICE)
@@ -99,16 +79,16 @@ def test_onnxruntime_equals_torch_over_a_minute(minute: Audio) -> None:
 
 
 def test_one_frame_a_call_equals_many(model_file: ModelFile, minute: Audio) -> None:
-    many, state = run(model_file, minute, BOTH)
-    one, other_state = run(model_file, minute, BOTH, frames=1)
+    many, state = run_calls(model_file, minute, BOTH)
+    one, other_state = run_calls(model_file, minute, BOTH, frames_per_call=1)
     assert residual_db(many, one) < -90
     np.testing.assert_allclose(state, other_state, atol=2e-3)
 
 
 def test_a_batch_of_two_equals_two_runs(model_file: ModelFile, minute: Audio) -> None:
-    both, _ = run(model_file, minute, BOTH)
+    both, _ = run_calls(model_file, minute, BOTH)
     for row in range(2):
-        alone, _ = run(model_file, minute[row : row + 1], BOTH[row : row + 1])
+        alone, _ = run_calls(model_file, minute[row : row + 1], BOTH[row : row + 1])
         assert residual_db(both[row : row + 1], alone) < -90
 
 
@@ -132,9 +112,9 @@ def test_faders_at_one_return_the_input_and_stems_add_up(
     model_file: ModelFile, minute: Audio
 ) -> None:
     audio, latency = minute[:1], model_file.info.latency_samples
-    together, _ = run(model_file, audio, np.ones((1, 3), np.float32))
+    together, _ = run_calls(model_file, audio, np.ones((1, 3), np.float32))
     assert np.abs(together[:, latency:] - audio[:, :-latency]).max() < 1e-5
-    stems, _ = run(model_file, audio.repeat(3, axis=0), np.eye(3, dtype=np.float32))
+    stems, _ = run_calls(model_file, audio.repeat(3, axis=0), np.eye(3, dtype=np.float32))
     assert np.abs(stems.sum(axis=0) - together[0]).max() < 1e-5
     assert all(np.sqrt(np.mean(stem**2)) > 1e-3 for stem in stems)
 
@@ -142,7 +122,7 @@ def test_faders_at_one_return_the_input_and_stems_add_up(
 def test_an_impulse_comes_out_where_the_latency_says(model_file: ModelFile) -> None:
     audio = np.zeros((1, 20 * 128), np.float32)
     audio[0, 1000] = 0.5
-    output, _ = run(model_file, audio, np.ones((1, 3), np.float32))
+    output, _ = run_calls(model_file, audio, np.ones((1, 3), np.float32))
     assert np.abs(output[0]).argmax() == 1000 + model_file.info.latency_samples
     assert output[0].max() == pytest.approx(0.5, abs=1e-5)
 
@@ -168,13 +148,13 @@ def test_ten_hard_minutes_leave_the_model_as_good_as_fresh(model_file: ModelFile
     smallest = np.finfo(np.float32).tiny
     for _ in range(75_000 // FRAMES_PER_CALL):
         block = np.stack([kind(FRAMES_PER_CALL * model_file.info.hop_samples) for kind in kinds])
-        output, state = model_file.run(block, state, faders)
+        output, state = model_file.run_calls(block, state, faders)
         assert np.isfinite(output).all()
     assert np.isfinite(state).all()
     for values in (state, output):
         assert not ((values != 0) & (np.abs(values) < smallest)).any()
-    after, _ = run(model_file, noisy[None].repeat(3, axis=0), faders, state=state)
-    fresh, _ = run(model_file, noisy[None], VOICE)
+    after, _ = run_calls(model_file, noisy[None].repeat(3, axis=0), faders, state=state)
+    fresh, _ = run_calls(model_file, noisy[None], VOICE)
     latency = model_file.info.latency_samples
     # Full scale is 30 dB louder than the speech: its last window and the level's memory take two seconds to leave.
     settled = 2 * model_file.info.sample_rate_hz
@@ -200,7 +180,7 @@ def test_export_of_other_weights(tmp_path: Path) -> None:
     assert (opened.info.hop_samples, opened.info.latency_samples) == (256, 256)
     assert opened.info.scores == {"pesq_wb": 1.5}
     audio = np.random.default_rng(0).standard_normal((2, 256 * 20), np.float32) * np.float32(0.1)
-    found, _ = run(opened, audio, BOTH, frames=3)
+    found, _ = run_calls(opened, audio, BOTH, frames=3)
     with torch.no_grad():
         expected, _ = model.eval()(
             torch.from_numpy(audio), model.initial_state(2), torch.from_numpy(BOTH)

@@ -30,7 +30,7 @@ class Starts:
         self.resting = model.initial_state(len(_RESTING_LEVELS))
 
     def draw(self, step: int) -> Tensor:
-        """(crops, state_size): zeros, or the smoothers and the time GRU of another stream."""
+        """(crops, state_size): zeros, where the last batch ended, or where a resting stream is."""
         generator = torch.Generator().manual_seed(self.seed + 7919 * step)
         kinds = torch.rand(len(self.ended), generator=generator)
         picked = torch.randint(len(self.resting), (len(self.ended),), generator=generator)
@@ -41,11 +41,12 @@ class Starts:
             self.ended,
         )
         fresh = kinds >= rested + self.config.carried_share
-        return states * ~fresh.to(states.device)[:, None]
+        return torch.where(fresh.to(states.device)[:, None], 0.0, states)
 
     def end(self, states: Tensor) -> None:
-        """Keep the states in which a batch ended."""
-        self.ended = states.detach()
+        """Keep the states in which a batch ended; one that broke starts anew."""
+        whole = states.detach().isfinite().all(dim=1, keepdim=True)
+        self.ended = torch.where(whole, states.detach(), 0.0)
 
     @torch.no_grad()
     def rest(self, model: StreamingTRUNet, step: int) -> None:

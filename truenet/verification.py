@@ -11,9 +11,11 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from truenet.fifo import Samples
 from truenet.metrics import si_sdr_db
@@ -72,7 +74,7 @@ def voice_alone(model: ModelFile, samples: Samples, frames_per_call: int = 100) 
     """Faders 1, 0, 0 over (samples,), aligned and equally long."""
     hop, latency = model.info.hop_samples, model.info.latency_samples
     padded = np.pad(samples, (0, latency + -(len(samples) + latency) % hop))
-    output, _ = _run(model, padded[None], [1, 0, 0], frames_per_call)
+    output, _ = run_calls(model, padded[None], np.array([[1, 0, 0]]), frames_per_call)
     return output[0, latency : latency + len(samples)]
 
 
@@ -88,11 +90,25 @@ def snr_db(expected: Samples, found: Samples) -> float:
     return float(10 * np.log10(np.square(expected, dtype=np.float64).mean() / (difference + 1e-30)))
 
 
-def _run(
-    model: ModelFile, audio: Samples, faders: list[float], frames_per_call: int
+def run_calls(
+    model: ModelFile,
+    audio: Samples,
+    faders: NDArray[Any],
+    frames_per_call: int = 100,
+    state: Samples | None = None,
 ) -> tuple[Samples, Samples]:
-    gains = np.tile(np.array(faders, np.float32), (len(audio), 1))
-    state, outputs = model.first_state(len(audio)), []
+    """A long block in calls of so many frames.
+
+    Args:
+        audio: (rows, samples), whole frames.
+        faders: (rows or 1, 3) linear gains.
+        state: (rows, state_size) to go on from.
+
+    Returns:
+        output like audio, `latency_samples` late, and the last state.
+    """
+    gains = np.broadcast_to(faders.astype(np.float32), (len(audio), 3))
+    state, outputs = model.first_state(len(audio)) if state is None else state, []
     step = frames_per_call * model.info.hop_samples
     for begin in range(0, audio.shape[1], step):
         output, state = model.run(audio[:, begin : begin + step], state, gains)
@@ -131,7 +147,7 @@ def _contract(model: ModelFile) -> Iterator[Check]:
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((2, _FRAMES * info.hop_samples), np.float32)
     noise *= np.float32(0.1)
-    bypass, state = _run(model, noise, [1, 1, 1], 7)
+    bypass, state = run_calls(model, noise, np.ones((1, 3)), 7)
     shapes = bypass.shape == noise.shape and state.shape == (2, info.state_size)
     yield Check("shapes", shapes, f"audio {bypass.shape}, state {state.shape}")
     late = noise[:, : noise.shape[1] - info.latency_samples]
@@ -142,7 +158,7 @@ def _contract(model: ModelFile) -> Iterator[Check]:
     whole, single = (voice_alone(model, speech, frames) for frames in (100, 1))
     level_db = snr_db(whole, single)
     yield Check("pieces", level_db >= _CUTS_SNR_DB, f"one frame a call as many: {level_db:.0f} dB")
-    silence, state = _run(model, 0 * noise, [1, 0, 0], _FRAMES)
+    silence, state = run_calls(model, 0 * noise, np.array([[1, 0, 0]]), _FRAMES)
     still = bool(np.isfinite(state).all() and np.abs(silence).max() < _BYPASS_TOLERANCE)
     yield Check("silence", still, "stays silent" if still else "does not stay silent")
 

@@ -138,15 +138,10 @@ def _turn(b: GraphBuilder, model: StreamingTRUNet, like: str, counter: str) -> t
     return cosine, sine, b.reshape(b.node("Cast", following, to=TensorProto.FLOAT), -1, 1)
 
 
-def _gains(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
-    """Real and imaginary part of the sum of faders times masks, (batch, 1, frames, bins + 1).
-
-    It is n + (r − n) M_¬n + (v − r) M_d, which is exactly one at faders of one, whatever the network says.
-    """
-    masks = model.config.masks
-    source, beta, quarter = b.node(
-        "Split", logits, b.integers(masks, masks, masks), outputs=3, axis=1
-    )
+def _masks(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
+    """Twice the masks' real and imaginary parts, (batch, masks, frames, bins): see truenet/mask.py."""
+    sizes = b.integers(*3 * [model.config.masks])
+    source, beta, quarter = b.node("Split", logits, sizes, outputs=3, axis=1)
     one = b.floats(1.0)
     difference = b.node("Tanh", source)
     limit = b.node("Max", b.node("Abs", difference), b.floats(SMALLEST_DIFFERENCE))
@@ -162,21 +157,27 @@ def _gains(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, s
     else:
         positive = b.node("GreaterOrEqual", quarter, b.floats(0.0))
         sign = b.node("Where", positive, one, b.floats(-1.0))
-    voice_room, room_noise, noise = np.eye(3, dtype=np.float32)
-    columns = {2: [voice_room - room_noise, room_noise - noise], 1: [voice_room - noise]}[masks]
+    return b.node("Add", product, one), b.node("Mul", sign, size)
+
+
+def _gains(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
+    """Real and imaginary part of the sum of faders times masks, (batch, 1, frames, bins + 1).
+
+    It is n + (r − n) M_¬n + (v − r) M_d, which is exactly one at faders of one, whatever the network says.
+    """
+    masks = model.config.masks
+    voice, room, noise = np.eye(3, dtype=np.float32)
+    columns = {2: [voice - room, room - noise], 1: [voice - noise]}[masks]
     matrix = np.stack([*(column / 2 for column in columns), noise], axis=1)
     faders = b.reshape(b.node("MatMul", "faders", b.constant(matrix)), -1, masks + 1, 1, 1)
     halves, noise_gain = b.node("Split", faders, b.integers(masks, 1), outputs=2, axis=1)
-    parts = [b.node("Add", product, one), b.node("Mul", sign, size)]
     real, imaginary = (
-        b.node("ReduceSum", b.node("Mul", part, halves), b.integers(1)) for part in parts
+        b.node("ReduceSum", b.node("Mul", part, halves), b.integers(1))
+        for part in _masks(b, model, logits)
     )
     dc_too = b.integers(0, 0, 0, 1, 0, 0, 0, 0)  # DC takes the gain of bin 1
-    real, imaginary = (
-        b.node("Pad", part, dc_too, mode="edge")
-        for part in (b.node("Add", real, noise_gain), imaginary)
-    )
-    return real, imaginary
+    real = b.node("Pad", b.node("Add", real, noise_gain), dc_too, mode="edge")
+    return real, b.node("Pad", imaginary, dc_too, mode="edge")
 
 
 def _multiply(b: GraphBuilder, spectrum: Spectrum, real: str, imaginary: str) -> str:
