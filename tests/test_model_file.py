@@ -148,7 +148,7 @@ def test_ten_hard_minutes_leave_the_model_as_good_as_fresh(model_file: ModelFile
     smallest = np.finfo(np.float32).tiny
     for _ in range(75_000 // FRAMES_PER_CALL):
         block = np.stack([kind(FRAMES_PER_CALL * model_file.info.hop_samples) for kind in kinds])
-        output, state = model_file.run_calls(block, state, faders)
+        output, state = run_calls(model_file, block, faders, state=state)
         assert np.isfinite(output).all()
     assert np.isfinite(state).all()
     for values in (state, output):
@@ -180,7 +180,7 @@ def test_export_of_other_weights(tmp_path: Path) -> None:
     assert (opened.info.hop_samples, opened.info.latency_samples) == (256, 256)
     assert opened.info.scores == {"pesq_wb": 1.5}
     audio = np.random.default_rng(0).standard_normal((2, 256 * 20), np.float32) * np.float32(0.1)
-    found, _ = run_calls(opened, audio, BOTH, frames=3)
+    found, _ = run_calls(opened, audio, BOTH, frames_per_call=3)
     with torch.no_grad():
         expected, _ = model.eval()(
             torch.from_numpy(audio), model.initial_state(2), torch.from_numpy(BOTH)
