@@ -63,7 +63,7 @@ class AdaptConfig:
         default_factory=lambda: MixingConfig(crop_samples=CROP_SAMPLES)
     )
     loss: LossConfig = dataclasses.field(
-        default_factory=lambda: LossConfig(1.0, 10.0, 5.0, (1.0, 0.25, 0.5))
+        default_factory=lambda: LossConfig(1.0, 10.0, 5.0, parts=(1.0, 0.25, 0.5))
     )
 
     def __post_init__(self) -> None:
