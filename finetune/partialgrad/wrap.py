@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from partialgrad.classes import add_mixin, remove_mixin
 from partialgrad.columns import Columns
+from partialgrad.fastpath import leave_fast_path, take_fast_path
 from partialgrad.gather import Gather
 from partialgrad.layers import PartialLayer, Reading
 from partialgrad.rules import Choice, Plan, Rule, plan, tied_parameters
@@ -80,6 +81,7 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         gather = Gather(shared=len(group) > 1 or any(len(r.weights) > 1 for r in group[0].readings))
         for choice in group:
             _attach(choice, gather, chosen[id(group)])
+    leave_fast_path(model, PartialLayer)
     object.__setattr__(model, _STATE, wrapping)
     return made
 
@@ -190,6 +192,7 @@ def _restore(model: nn.Module) -> None:
     for _, layer in list(partial_layers(model)):
         del layer.partial, layer.gather
         remove_mixin(layer, PartialLayer)
+    take_fast_path(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(wrapping.requires_grad[name])
         parameter.grad = None

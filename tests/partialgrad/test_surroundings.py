@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import Unsupported
 from torch.utils.checkpoint import checkpoint
 
-from partialgrad import Rule, freeze_ops, merge, wrap
+from partialgrad import Rule, freeze_ops, merge, quantize_base, wrap
 from partialgrad.layers import PartialLayer
 from partialgrad.wrap import all_columns
 
@@ -123,3 +123,32 @@ def test_compiling_to_one_graph_is_refused_until_merged() -> None:
         torch.compile(net, backend="eager", fullgraph=True)(x)
     merge(net)
     torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kind", ["live", "side", "quantized"])
+def test_transformer_encoders_do_not_pass_trained_columns_by(kind: str, padded: bool) -> None:
+    """Their fused kernel, in evaluation, would read the weights alone."""
+    torch.manual_seed(0)
+    block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    net, x = nn.TransformerEncoder(block, 2).eval(), torch.randn(3, 5, 8)
+    mask = (torch.arange(5) >= torch.tensor([[5], [3], [4]])) if padded else None
+    plain = copy.deepcopy(net)
+    wrap(net, [Rule("*.linear*", r=4, side=kind == "side")])
+    if kind == "quantized":
+        quantize_base(net)
+    net(x, src_key_padding_mask=mask).square().sum().backward()
+    torch.optim.SGD(all_deltas(net), 0.1).step()
+    assert all(delta.abs().sum() > 0 for delta in all_deltas(net))
+    with torch.no_grad():
+        evaluated = net(x, src_key_padding_mask=mask)
+        trained = net.train()(x, src_key_padding_mask=mask)
+    real = ~mask if mask is not None else torch.ones(3, 5, dtype=torch.bool)
+    torch.testing.assert_close(evaluated[real], trained[real])
+    if kind != "quantized":
+        merge(net)
+        with torch.no_grad():
+            fused = net.eval()(x, src_key_padding_mask=mask)
+        torch.testing.assert_close(fused[real], trained[real], rtol=1e-4, atol=1e-5)
+        assert type(net) is type(plain)
