@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
+from partialgrad.layers import all_columns, partial_layers
 from partialgrad.rules import Rule
 from partialgrad.selection import Given, Random
-from partialgrad.wrap import all_columns, is_wrapped, partial_layers, wrap, wrapping_of, write
+from partialgrad.wrap import is_wrapped, wrap, wrapping_of, write
 
 _FORMAT = "partialgrad 1"
 

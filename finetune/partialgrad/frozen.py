@@ -100,6 +100,7 @@ class _FrozenOpsMode(TorchFunctionMode):
         if (
             exchange is not None
             and torch.is_grad_enabled()
+            and not torch._C._are_functorch_transforms_active()
             and any(
                 isinstance(value, Tensor) and value.requires_grad
                 for value in (*args, *kwargs.values())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from partialgrad import Rule, plan, saved_bytes, wrap
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 
 
 def ids() -> Tensor:

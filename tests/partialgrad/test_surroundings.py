@@ -9,8 +9,7 @@ from torch._dynamo.exc import Unsupported
 from torch.utils.checkpoint import checkpoint
 
 from partialgrad import Rule, freeze_ops, merge, quantize_base, wrap
-from partialgrad.layers import PartialLayer
-from partialgrad.wrap import all_columns
+from partialgrad.layers import PartialLayer, all_columns
 
 
 def test_hooks_stay() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialgrad import Rule, disable, enable, freeze_ops, merge, unwrap, wrap
-from partialgrad.wrap import all_columns, partial_layers
+from partialgrad.layers import all_columns, partial_layers
 
 
 def ids() -> Tensor:
