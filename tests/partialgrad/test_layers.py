@@ -110,6 +110,53 @@ def test_recurrent_with_state_and_packed(kind: type[nn.GRU] | type[nn.LSTM], pac
     assert (y.data if pack else y).requires_grad
 
 
+@pytest.mark.parametrize(("make", "make_input"), LAYERS, ids=name_of)
+def test_gradcheck(make: Callable[[], nn.Module], make_input: Callable[[], Tensor]) -> None:
+    """Of the values that are trained: numbers change them, and the layer writes them into its weight."""
+    torch.manual_seed(0)
+    layer, x = make().double(), make_input()
+    wrap(layer, [Rule("*", r=1, bias=True)])
+    deltas = [columns.delta for _, _, columns in all_columns(layer)]
+
+    def run(*_: Tensor) -> Tensor:
+        layer.switch(True)  # type: ignore[operator]
+        return output(layer, x)
+
+    assert torch.autograd.gradcheck(run, deltas, fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03), (torch.float16, 0.003)]
+)
+@pytest.mark.parametrize(("make", "make_input"), LAYERS, ids=name_of)
+def test_other_precisions(
+    make: Callable[[], nn.Module],
+    make_input: Callable[[], Tensor],
+    kind: torch.dtype,
+    tolerance: float,
+) -> None:
+    """Against double precision, relative to the largest gradient."""
+    torch.manual_seed(0)
+    layer, x = make().to(kind), make_input()
+    reference = copy.deepcopy(layer).double()
+    wrap(layer, [Rule("*", r=2, bias=True)])
+    if x.is_floating_point():
+        x = x.to(kind)
+    y = output(layer, x)
+    expected = output(reference, x.double() if x.is_floating_point() else x)
+    assert y.dtype == kind
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy.double())
+    for name, _, columns in all_columns(layer):
+        full = reference.get_parameter(name).grad
+        assert full is not None
+        assert columns.delta.grad is not None
+        want = full.index_select(columns.dim, columns.indices)
+        error = (columns.delta.grad.double() - want).abs().max()
+        assert error <= tolerance * want.abs().max(), name
+
+
 def test_recurrent_bias_alone() -> None:
     torch.manual_seed(0)
     layer, x = nn.GRU(4, 3, bidirectional=True).double(), sequence()
