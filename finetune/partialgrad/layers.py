@@ -209,6 +209,12 @@ def is_sharded(weight: Any) -> bool:
     return hasattr(weight, "device_mesh")
 
 
+def whole(tensor: Any) -> Tensor:
+    """The tensor, gathered from all ranks if it is sharded."""
+    gathered: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return gathered
+
+
 def same_padding(layer: Any) -> list[int]:
     """In all, along each dimension, what leaves a convolution's input as long as it is."""
     return [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]

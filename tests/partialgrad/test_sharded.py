@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from partialgrad import Rule, wrap
+from partialgrad import Rule, load_adapter, save_adapter, wrap
 
 
 def net() -> nn.Sequential:
@@ -42,6 +42,10 @@ def _rank(rank: int, folder: str) -> None:
     wrap(alone, [Rule("*", r=2)])
     expected = train(alone, None)
     torch.testing.assert_close(train(model, rank), expected)
+    adapter, loaded = os.path.join(folder, f"adapter {rank}"), net()
+    save_adapter(model, adapter)
+    load_adapter(loaded, adapter)
+    torch.testing.assert_close(loaded(torch.ones(1, 8)), expected)
     assert not torch.allclose(net()(torch.ones(1, 8)), expected, atol=1e-3)
 
     model = net()
