@@ -18,15 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
+from partialgrad.layers import all_columns, partial_layers, whole
 from partialgrad.rules import Rule
 from partialgrad.selection import Given, Random
-from partialgrad.wrap import all_columns, is_wrapped, partial_layers, wrap, wrapping_of, write
+from partialgrad.wrap import is_wrapped, wrap, wrapping_of, write
 
 _FORMAT = "partialgrad 1"
 
 
 def save_adapter(model: nn.Module, path: str | Path) -> None:
-    """Write what was trained.
+    """Write what was trained. Of a sharded model, all ranks must call this together, each with a path of its own.
 
     Raises:
         ValueError: the model is not wrapped, or its adapter is disabled.
@@ -38,7 +39,7 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
     tensors = {
         f"{name}:value": values[name]
         for name, original in wrapping.originals.items()
-        if not torch.equal(values[name], original)
+        if not torch.equal(whole(values[name]), original)
     }
     for name, layer in partial_layers(model):
         readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
@@ -54,7 +55,8 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
         "layers": json.dumps(_layers(model)),
         "share": json.dumps(_shared(model)),
     }
-    save_file({n: t.detach().contiguous().clone() for n, t in tensors.items()}, path, metadata)
+    copies = {n: whole(t).detach().contiguous().clone() for n, t in tensors.items()}
+    save_file(copies, path, metadata)
 
 
 def load_adapter(model: nn.Module, path: str | Path) -> None:
@@ -95,7 +97,7 @@ def base_hash(model: nn.Module) -> str:
     for name, parameter in sorted(model.named_parameters()):
         if id(parameter) in trained:
             continue
-        value = originals.get(name, parameter).detach()
+        value = whole(originals.get(name, parameter)).detach()
         own = columns.get(id(parameter))
         if own is not None and own.original is not None:
             value = value.index_copy(own.dim, own.indices, own.original)

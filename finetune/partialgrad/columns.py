@@ -93,13 +93,33 @@ class Columns(nn.Module):
             weight.index_copy_(self.dim, self.indices, self.original)
 
     @torch.no_grad()
-    def read(self, weight: Tensor) -> None:
-        """Take over a weight that was loaded: its values count as trained, the originals stay."""
-        if self.original is None or not self.enabled:
-            return
-        loaded = weight.index_select(self.dim, self.indices).to(self.delta.dtype)
-        self.delta.copy_(loaded - self.original.to(self.delta.dtype))
+    def read(self, weight: Tensor) -> bool:
+        """Take over a weight that was loaded: its values count as trained, the originals stay.
+
+        Returns:
+            False if it cannot be: trained values are not in use.
+        """
+        if self.original is None:
+            return True
+        loaded = weight.index_select(self.dim, self.indices)
+        if not self.enabled:
+            return torch.equal(loaded, self.original)
+        if not torch.equal(
+            loaded, self.values().to(loaded.dtype)
+        ):  # or a finer difference would be rounded
+            self.delta.copy_(loaded.to(self.delta.dtype) - self.original.to(self.delta.dtype))
         self._written = self.delta._version
+        return True
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moved or cast with the model, but the difference stays in 32 bits."""
+        delta = self.delta.data
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.delta.dtype.itemsize < torch.float32.itemsize:
+            self.delta.data = delta.to(self.delta.device)
+            self.delta.grad = None
+        self._written = None
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has neither the counted versions nor the hook: let it write again."""

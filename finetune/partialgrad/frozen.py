@@ -21,12 +21,9 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from partialgrad.bits import pack_bits, unpack_bits
+from partialgrad.activations import Derivative8Bit, TwoSlopes
 from partialgrad.classes import Mixin, add_mixin, remove_mixin
 from partialgrad.operators import Convolution, partial_operator
-
-# SiLU' lies in [−0.0998, 1.0998], GELU' in [−0.1290, 1.1290].
-_DERIVATIVE_START, _DERIVATIVE_STEP = -0.13, 1.26 / 255
 
 
 def freeze_ops(model: nn.Module, compress: bool = False) -> None:
@@ -103,6 +100,7 @@ class _FrozenOpsMode(TorchFunctionMode):
         if (
             exchange is not None
             and torch.is_grad_enabled()
+            and not torch._C._are_functorch_transforms_active()
             and any(
                 isinstance(value, Tensor) and value.requires_grad
                 for value in (*args, *kwargs.values())
@@ -187,31 +185,37 @@ def _batch_norm(
 
 
 def _relu(func: Any, input: Tensor, inplace: bool = False) -> Any:
-    return _TwoSlopes.apply(input, None, lambda x: func(x))  # type: ignore[no-untyped-call]
+    return _two_slopes(input, None, inplace, lambda x: func(x))
 
 
 def _leaky_relu(
     func: Any, input: Tensor, negative_slope: float = 0.01, inplace: bool = False
 ) -> Any:
     slope = input.new_tensor(negative_slope)
-    return _TwoSlopes.apply(input, slope, lambda x: func(x, negative_slope))  # type: ignore[no-untyped-call]
+    return _two_slopes(input, slope, inplace, lambda x: func(x, negative_slope))
 
 
 def _prelu(func: Any, input: Tensor, weight: Tensor) -> Any:
     if weight.requires_grad:
         return NotImplemented
     shaped = weight.view(-1, *[1] * (input.dim() - 2)) if input.dim() > 1 else weight
-    return _TwoSlopes.apply(input, shaped, lambda x: func(x, weight))  # type: ignore[no-untyped-call]
+    return _two_slopes(input, shaped, False, lambda x: func(x, weight))
+
+
+def _two_slopes(input: Tensor, slope: Tensor | None, inplace: bool, forward: Any) -> Any:
+    return TwoSlopes.apply(input, slope, inplace, forward)  # type: ignore[no-untyped-call]
 
 
 def _silu(func: Any, input: Tensor, inplace: bool = False) -> Any:
-    return _Derivative8Bit.apply(input, func, torch.ops.aten.silu_backward)  # type: ignore[no-untyped-call]
+    if inplace:
+        return NotImplemented
+    return Derivative8Bit.apply(input, func, torch.ops.aten.silu_backward)  # type: ignore[no-untyped-call]
 
 
 def _gelu(func: Any, input: Tensor, *, approximate: str = "none") -> Any:
     options = {"approximate": approximate}
     derivative = partial(torch.ops.aten.gelu_backward, **options)
-    return _Derivative8Bit.apply(input, partial(func, **options), derivative)  # type: ignore[no-untyped-call]
+    return Derivative8Bit.apply(input, partial(func, **options), derivative)  # type: ignore[no-untyped-call]
 
 
 _EXCHANGES: dict[Any, Callable[..., Any]] = {
@@ -253,44 +257,3 @@ class _Scaled(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             dbias = dy.sum([dim for dim in range(dy.dim()) if dim != 1]).to(ctx.bias_dtype)
         return dx, None, dbias, None
-
-
-class _TwoSlopes(torch.autograd.Function):
-    """x where x > 0, slope · x elsewhere (no slope: zero); keeps one bit per element."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, slope: Tensor | None, forward: Callable[..., Tensor]
-    ) -> Tensor:
-        positive = x > 0
-        ctx.save_for_backward(pack_bits(positive), slope)
-        ctx.shape, ctx.strides = positive.shape, positive.stride()
-        return forward(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        bits, slope = ctx.saved_tensors
-        positive = unpack_bits(bits, ctx.shape, ctx.strides)
-        if slope is None:
-            return dy * positive, None, None
-        return torch.where(positive, dy, dy * slope.to(dy.dtype)), None, None
-
-
-class _Derivative8Bit(torch.autograd.Function):
-    """A smooth activation whose derivative is rounded to 256 steps."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, forward: Callable[..., Tensor], derivative: Callable[..., Tensor]
-    ) -> Tensor:
-        slope = derivative(torch.ones_like(x), x)
-        steps = ((slope - _DERIVATIVE_START) / _DERIVATIVE_STEP).round()
-        ctx.save_for_backward(steps.clamp(0, 255).to(torch.uint8))
-        return forward(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        (steps,) = ctx.saved_tensors
-        return dy * (steps.to(dy.dtype) * _DERIVATIVE_STEP + _DERIVATIVE_START), None, None

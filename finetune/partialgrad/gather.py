@@ -10,6 +10,9 @@ from torch import Tensor
 class Gather:
     """Remembers its last result for as long as the tensor it came from lives and is unchanged.
 
+    A layer that asks again gets a new one: its next forward pass may read a buffer that was filled anew behind
+    autograd's back.
+
     Args:
         shared: whether several layers use this object; alone there is nothing to remember.
     """
@@ -19,25 +22,29 @@ class Gather:
         self._source: weakref.ref[Tensor] | None = None
         self._key: tuple[int, int, torch.dtype] | None = None
         self._chosen: Tensor | None = None
+        self._askers: set[int] = set()
 
     @torch.no_grad()
     def __call__(self, x: Tensor, dim: int, channels: Tensor) -> Tensor:
         """x[..., channels, ...] in the precision that the layer computes in, with memory of its own."""
         precision = _compute_precision(x)
-        key = (x._version, dim, precision)
-        if self._source is not None and self._source() is x and self._key == key:
+        key = (0 if x.is_inference() else x._version, dim, precision)
+        known = self._source is not None and self._source() is x and self._key == key
+        if known and id(channels) not in self._askers:
             assert self._chosen is not None
+            self._askers.add(id(channels))
             return self._chosen
         chosen = x.index_select(dim, channels).to(precision)
         if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
             chosen = chosen.contiguous(memory_format=torch.channels_last)
         if self.shared:
             self._source = weakref.ref(x, self._forget)
-            self._key, self._chosen = key, chosen
+            self._key, self._chosen, self._askers = key, chosen, {id(channels)}
         return chosen
 
     def _forget(self, _: Any = None) -> None:
         self._source = self._key = self._chosen = None
+        self._askers = set()
 
     def __reduce__(self) -> tuple[type["Gather"], tuple[bool]]:
         """Copies start with nothing remembered."""

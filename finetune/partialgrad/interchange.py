@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
+from partialgrad.layers import all_columns, partial_layers
 from partialgrad.rules import Rule
 from partialgrad.selection import Given
-from partialgrad.wrap import all_columns, partial_layers, wrap, wrapping_of, write
+from partialgrad.wrap import wrap, wrapping_of, write
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PREFIX = "base_model.model."

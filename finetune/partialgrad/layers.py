@@ -1,20 +1,30 @@
 """Layers with trained columns: what each type reads, when it is refused, and its forward pass."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from partialgrad.classes import Mixin, own_class
 from partialgrad.columns import Columns
 from partialgrad.gather import Gather
-from partialgrad.operators import Convolution, Dense, Operator, partial_operator
+from partialgrad.operators import Dense, Operator, partial_operator
 
 _PROBE_LENGTH = 16
+_NO_TRANSFORMS = (
+    "torch.func does not work on layers with trained columns: call partialgrad.merge(model) first"
+)
+_NOT_IN_STATE_DICT = (
+    " is tied, sharded or quantized, so its trained columns lie beside it, and a state dict of the model's own keys "
+    "does not hold them: use save_adapter"
+)
+_DISABLED = "the adapter is disabled: call enable(model) before loading trained weights"
 _NO_FULL_GRAPH = (
     "layers with trained columns write them into their weights outside of compiled graphs: "
     "leave out fullgraph=True, or call partialgrad.merge(model) before torch.compile"
@@ -77,6 +87,8 @@ class PartialLayer(Mixin):
         names = [name for reading in cls.readings(layer) for name in reading.weights]
         if parametrize.is_parametrized(layer) or any(n not in layer._parameters for n in names):
             return "its weight is computed by a parametrization: remove that first"
+        if any(map(is_lazy, layer.parameters(recurse=False))):
+            return "its shape is not known yet: run the model once first"
         return _differs(layer, cls.own_types)
 
     def columns(self, name: str) -> Columns | None:
@@ -95,7 +107,14 @@ class PartialLayer(Mixin):
 
     @torch.compiler.disable(reason=_NO_FULL_GRAPH)  # type: ignore[untyped-decorator]
     def write(self) -> None:
-        """Bring the weights up to date."""
+        """Bring the weights up to date.
+
+        Raises:
+            ValueError: within a transform of `torch.func`, or with other tensors in place of the parameters.
+        """
+        replaced = any(type(p) is Tensor for p in self._parameters.values())
+        if replaced or (torch.is_grad_enabled() and torch._C._are_functorch_transforms_active()):
+            raise ValueError(_NO_TRANSFORMS)
         for name, columns in self.each():
             columns.write(self.get_parameter(name))
 
@@ -107,14 +126,34 @@ class PartialLayer(Mixin):
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.write()
         super()._save_to_state_dict(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
         for name, columns in self.each():
-            columns.read(self.get_parameter(name))
+            if columns.enabled and columns.original is None and columns.delta.any():
+                warnings.warn(f"{args[1]}{name}{_NOT_IN_STATE_DICT}", stacklevel=2)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: Any, *args: Any) -> None:
+        self.write()  # or a weight that is not in it would lose a step
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        *_, errors = args
+        for name, columns in self.each():
+            if f"{prefix}{name}" in state_dict and not columns.read(self.get_parameter(name)):
+                errors.append(f"{prefix}{name}: {_DISABLED}")
 
 
-class _OneOperator(PartialLayer):
+def partial_layers(model: nn.Module) -> Iterator[tuple[str, PartialLayer]]:
+    """Layers with trained columns, by name."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, PartialLayer):
+            yield name, layer
+
+
+def all_columns(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Columns]]:
+    """Weight name, weight and trained columns of all layers."""
+    for name, layer in partial_layers(model):
+        for weight, columns in layer.each():
+            yield f"{name}.{weight}".lstrip("."), layer.get_parameter(weight), columns
+
+
+class OneOperator(PartialLayer):
     """Layers of one weight that are one linear operator."""
 
     weight: nn.Parameter
@@ -151,7 +190,7 @@ class _OneOperator(PartialLayer):
         return y + operator.apply(selected, side.delta.to(selected.dtype))
 
 
-class PartialLinear(_OneOperator):
+class PartialLinear(OneOperator):
     """`nn.Linear`."""
 
     own_types = (nn.Linear,)
@@ -165,74 +204,19 @@ class PartialLinear(_OneOperator):
         return Dense()
 
 
-class PartialConvolution(_OneOperator):
-    """`nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d`."""
-
-    own_types: ClassVar[tuple[Any, ...]] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    transposed = False
-    in_channels: int
-    groups: int
-    stride: tuple[int, ...]
-    padding: tuple[int, ...] | str
-    dilation: tuple[int, ...]
-    kernel_size: tuple[int, ...]
-
-    @staticmethod
-    def readings(layer: Any) -> list[Reading]:
-        """Input channels of a group."""
-        per_group = layer.in_channels // layer.groups
-        return [Reading(("weight",), 0 if layer.transposed else 1, per_group, layer.groups)]
-
-    @classmethod
-    def refusal(cls, layer: Any) -> str | None:
-        """Depthwise, padded with something other than zeros, unevenly padded, or another operator."""
-        if layer.groups > 1 and layer.groups == layer.in_channels:
-            return (
-                "depthwise: it would keep one channel for every few weights; train='bias' is free"
-            )
-        if layer.padding_mode != "zeros":
-            return f"padding_mode={layer.padding_mode!r}: pad before the layer with F.pad instead"
-        if layer.padding == "same" and any(total % 2 for total in _same_padding(layer)):
-            return "padding='same' of an even kernel: pad before the layer with F.pad instead"
-        return super().refusal(layer)
-
-    def _operator(self, x: Tensor, *args: Any) -> Operator:
-        if isinstance(self.padding, str):
-            padding = tuple(n // 2 if self.padding == "same" else 0 for n in _same_padding(self))
-        else:
-            padding = self.padding
-        output_padding = self._extra_padding(x, *args) if self.transposed else ()
-        return Convolution(
-            self.stride, padding, self.dilation, self.groups, self.transposed, output_padding
-        )
-
-    def _extra_padding(self, x: Tensor, *args: Any) -> tuple[int, ...]:
-        return ()
-
-    def forward(self, x: Tensor, *args: Any) -> Tensor:
-        """Also of an input without a batch dimension."""
-        if x.dim() == len(self.stride) + 1:
-            return super().forward(x.unsqueeze(0), *args).squeeze(0)
-        return super().forward(x, *args)
+def is_sharded(weight: Any) -> bool:
+    """Whether other ranks hold parts of it (`fully_shard`, tensor parallelism)."""
+    return hasattr(weight, "device_mesh")
 
 
-class PartialTransposedConvolution(PartialConvolution):
-    """`nn.ConvTranspose1d`, `nn.ConvTranspose2d`, `nn.ConvTranspose3d`."""
-
-    own_types = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    transposed = True
-
-    def _extra_padding(self, x: Tensor, *args: Any) -> tuple[int, ...]:
-        output_size = args[0] if args else None
-        spatial = len(self.stride)
-        return tuple(
-            self._output_padding(  # type: ignore[operator]
-                x, output_size, self.stride, self.padding, self.kernel_size, spatial, self.dilation
-            )
-        )
+def whole(tensor: Any) -> Tensor:
+    """The tensor, gathered from all ranks if it is sharded."""
+    gathered: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
+    return gathered
 
 
-def _same_padding(layer: Any) -> list[int]:
+def same_padding(layer: Any) -> list[int]:
+    """In all, along each dimension, what leaves a convolution's input as long as it is."""
     return [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
 
 
@@ -248,7 +232,7 @@ def _differs(layer: Any, own_types: tuple[Any, ...]) -> str | None:
     weight = layer.get_parameter("weight")
     shape = [2, layer.in_channels] if hasattr(layer, "in_channels") else [2, layer.in_features]
     if hasattr(layer, "kernel_size"):
-        length = _PROBE_LENGTH * math.ceil((max(_same_padding(layer)) + 1) / _PROBE_LENGTH)
+        length = _PROBE_LENGTH * math.ceil((max(same_padding(layer)) + 1) / _PROBE_LENGTH)
         shape += [length] * len(layer.kernel_size)
     probe = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight)
     try:

@@ -23,7 +23,8 @@ def gradient_scores(
 ) -> dict[str, Tensor]:
     """Score columns by the norm of their gradient on target data: sqrt(Σ over losses of ‖∂loss/∂column‖²).
 
-    Gradients are computed for a few columns at a time and dropped; no weight's full gradient ever exists.
+    Gradients are computed for a few columns at a time and dropped; no weight's full gradient ever exists. Of a layer
+    that is called several times in a pass, each call counts for itself.
 
         scores = gradient_scores(model, rules, (loss(model(x), y) for x, y in batches))
         wrap(model, [Rule("*", r=8, select=Scores(scores))])

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from partialgrad.wrap import all_columns, wrapping_of, write
+from partialgrad.layers import all_columns
+from partialgrad.wrap import wrapping_of, write
 
 
 class PartialAdamW(torch.optim.AdamW):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from partialgrad import nf4
 from partialgrad.adapters import base_hash
 from partialgrad.classes import Mixin, add_mixin, own_class
+from partialgrad.fastpath import leave_fast_path
 from partialgrad.layers import PartialLayer
 from partialgrad.operators import Operator, partial_operator
 from partialgrad.rules import tied_parameters
@@ -59,6 +60,7 @@ def quantize_base(model: nn.Module, format: Format = "int8") -> list[str]:
             if not layer.weight.requires_grad and layer.weight.is_floating_point():
                 _quantize(layer, _KINDS[format])
                 quantized.append(name)
+    leave_fast_path(model, QuantizedLinear)
     return quantized
 
 

@@ -4,19 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
 from partialgrad.classes import own_class
+from partialgrad.convolution import PartialConvolution, PartialTransposedConvolution
 from partialgrad.embedding import PartialEmbedding
-from partialgrad.layers import (
-    PartialConvolution,
-    PartialLayer,
-    PartialLinear,
-    PartialTransposedConvolution,
-    Reading,
-)
+from partialgrad.layers import PartialLayer, PartialLinear, Reading, is_sharded
 from partialgrad.recurrent import PartialRecurrent
 from partialgrad.selection import Given, Random, Selector
 
@@ -44,7 +39,8 @@ class Rule:
         select: which columns, see `partialgrad.selection`.
         bias: train the layer's bias too (of recurrent layers, the input side's). It keeps no activation.
         train: chosen "columns", only the "bias", "all" parameters of the module itself, or "nothing".
-        side: leave the weight untouched and add a side branch, as is done by itself for tied and sharded weights.
+        side: leave the weight untouched and add a side branch, as is done by itself for tied and quantized weights;
+            needed for those that will be sharded.
     """
 
     pattern: str
@@ -66,8 +62,10 @@ class Rule:
             given = isinstance(self.select, Given)
             if given + (self.r is not None) + (self.fraction is not None) != 1:
                 raise ValueError(f"{self}: give r, or fraction, or indices (select=Given(...))")
-        if self.r is not None and self.r < 1:
-            raise ValueError(f"r={self.r}: take at least one column, or train='nothing'")
+        if self.r is not None and (type(self.r) is not int or self.r < 1):
+            raise ValueError(
+                f"r={self.r!r}: take a whole number of at least one, or train='nothing'"
+            )
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise ValueError(f"fraction={self.fraction}: take a share in (0, 1]")
 
@@ -200,8 +198,10 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
     """What the rules mean for this model. Changes nothing.
 
     Raises:
-        ValueError: a rule that matches nothing or only layers that cannot be trained so; r larger than a layer.
+        ValueError: no rule; one that matches nothing or only layers that cannot be trained so; r larger than a layer.
     """
+    if isinstance(rules, Rule) or not rules:
+        raise ValueError("give a list of one or more rules: [Rule(...)]")
     tied = tied_parameters(model)
     choices, used = [], dict.fromkeys(range(len(rules)), 0)
     refused: dict[int, list[str]] = {number: [] for number in used}
@@ -226,7 +226,7 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
         if choice.train != "nothing" or rules[number].train == "nothing":
             used[number] += 1
         else:
-            refused[number].append(f"{name}: {choice.detail}")
+            refused[number].append(f"{name or 'the model'}: {choice.detail}")
     for number, count in used.items():
         if not count:
             raise ValueError(_useless(rules, number, refused[number], model))
@@ -277,7 +277,12 @@ def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: s
         return choice("bias" if biased else "nothing", "bias" if biased else "no bias", mixin)
     names = [weight for reading in mixin.readings(layer) for weight in reading.weights]
     weights = [layer.get_parameter(weight) for weight in names]
-    side = rule.side or any(id(w) in tied or _is_sharded(w) for w in weights)
+    if any(map(is_sharded, weights)):
+        return choice(
+            "nothing",
+            "frozen: sharded already: wrap the model first, with side=True, then shard it",
+        )
+    side = rule.side or any(id(w) in tied for w in weights)
     if side and mixin is PartialRecurrent:
         return choice("nothing", "frozen: recurrent layers have no side branch for tied weights")
     counts = tuple(
@@ -286,7 +291,3 @@ def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: s
     )
     detail = f"columns {'in a side branch' if side else 'in place'}, {rule.select}"
     return choice("columns", detail, mixin, side=side, counts=counts)
-
-
-def _is_sharded(weight: Any) -> bool:
-    return hasattr(weight, "device_mesh")

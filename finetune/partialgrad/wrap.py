@@ -17,10 +17,12 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from partialgrad.classes import add_mixin, remove_mixin
 from partialgrad.columns import Columns
+from partialgrad.fastpath import leave_fast_path, take_fast_path
 from partialgrad.gather import Gather
-from partialgrad.layers import PartialLayer, Reading
+from partialgrad.layers import PartialLayer, Reading, all_columns, partial_layers
 from partialgrad.rules import Choice, Plan, Rule, plan, tied_parameters
 from partialgrad.selection import check_indices
+from partialgrad.watch import forget_optimizers, watch_optimizers
 
 _STATE = "_partialgrad"
 
@@ -58,10 +60,15 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         the plan that was carried out.
 
     Raises:
-        ValueError: the model is wrapped already; a rule fits nothing; layers that cannot share.
+        ValueError: the model is wrapped already, or in a DistributedDataParallel; a rule fits nothing; layers that
+            cannot share.
     """
     if is_wrapped(model):
         raise ValueError("the model is wrapped already: call unwrap(model) or merge(model) first")
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
+        raise ValueError(
+            "wrap the model first, then make the DistributedDataParallel: it knows only the parameters of its beginning"
+        )
     made = plan(model, rules)
     groups = _groups(made, share)
     chosen = {id(group): _select(group) for group in groups}
@@ -80,7 +87,9 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         gather = Gather(shared=len(group) > 1 or any(len(r.weights) > 1 for r in group[0].readings))
         for choice in group:
             _attach(choice, gather, chosen[id(group)])
+    leave_fast_path(model, PartialLayer)
     object.__setattr__(model, _STATE, wrapping)
+    watch_optimizers(model)
     return made
 
 
@@ -104,20 +113,6 @@ def wrapping_of(model: nn.Module) -> Wrapping:
             "and pass that same model (of a DistributedDataParallel, its .module)"
         )
     return wrapping
-
-
-def partial_layers(model: nn.Module) -> Iterator[tuple[str, PartialLayer]]:
-    """Layers with trained columns, by name."""
-    for name, layer in model.named_modules():
-        if isinstance(layer, PartialLayer):
-            yield name, layer
-
-
-def all_columns(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Columns]]:
-    """Weight name, weight and trained columns of all layers."""
-    for name, layer in partial_layers(model):
-        for weight, columns in layer.each():
-            yield f"{name}.{weight}".lstrip("."), layer.get_parameter(weight), columns
 
 
 def write(model: nn.Module) -> None:
@@ -190,6 +185,8 @@ def _restore(model: nn.Module) -> None:
     for _, layer in list(partial_layers(model)):
         del layer.partial, layer.gather
         remove_mixin(layer, PartialLayer)
+    take_fast_path(model)
+    forget_optimizers(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(wrapping.requires_grad[name])
         parameter.grad = None
@@ -213,7 +210,11 @@ def _groups(made: Plan, share: Sequence[Sequence[str]]) -> list[list[Choice]]:
     choices = {choice.name: choice for choice in made.choices if choice.train == "columns"}
     groups = []
     for names in share:
-        group = [choices.pop(name) for name in names if name in choices]
+        if unknown := [name for name in names if name not in choices]:
+            raise ValueError(
+                f"{', '.join(unknown)} cannot share: no layer of that name has trained columns, or it is in two groups"
+            )
+        group = [choices.pop(name) for name in names]
         if len({(c.counts, tuple((r.columns, r.groups) for r in c.readings)) for c in group}) > 1:
             raise ValueError(f"{', '.join(names)} cannot share: their inputs or their r differ")
         if group:

@@ -13,7 +13,8 @@ from partialgrad.benchmarks import Task
 from partialgrad.benchmarks.__main__ import main
 from partialgrad.benchmarks.convolutional import ConvolutionalRecurrent, error_db
 from partialgrad.benchmarks.methods import methods
-from partialgrad.benchmarks.report import BEGIN, END, put_into
+from partialgrad.benchmarks.report import BEGIN, END, as_markdown, put_into
+from partialgrad.benchmarks.running import Result, Row
 from partialgrad.benchmarks.transformer import Transformer, next_token_loss
 from partialgrad.dropbp import named
 
@@ -98,6 +99,24 @@ def test_the_tables_go_between_the_markers(run: Path) -> None:
     assert "old" not in text
     assert "| full fine-tuning | 8,514 | 1.00× |" in text
     assert "| peft LoRA | peft is not installed |" in text
+
+
+def test_the_readme_shows_what_the_repository_holds() -> None:
+    """Its tables are those of benchmarks.json, and its first claim is among them."""
+    folder = Path(__file__).parents[2] / "finetune"
+    conditions = json.loads((folder / "benchmarks.json").read_text(encoding="utf-8"))
+    results = [
+        Result(**task | {"rows": [Row(**row) for row in task["rows"]]})
+        for task in conditions.pop("tasks")
+    ]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    tables = text.partition(f"{BEGIN}\n")[2].partition(END)[0]
+    assert tables == as_markdown(results, conditions)
+    trunet = {row.method: row for row in results[-1].rows}
+    full, ours = (trunet[name].memory_bytes for name in ("full fine-tuning", "ours + freeze_ops"))
+    assert full is not None
+    assert ours is not None
+    assert full > 5 * ours
 
 
 def test_what_cannot_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

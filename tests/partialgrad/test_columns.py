@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from partialgrad import Rule, wrap
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 
 OPTIMIZERS: list[tuple[type[torch.optim.Optimizer], dict[str, Any]]] = [
     (torch.optim.SGD, {}),

@@ -1,6 +1,7 @@
 """Frozen operators: same values, same gradients, fewer bytes."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,36 @@ def test_gradients_of_trained_operators_are_unchanged(layer: nn.Module) -> None:
     with frozen_ops():
         got = torch.autograd.grad(layer(x * 1).square().sum(), leaves)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1, 3)])
+@pytest.mark.parametrize("activation", [F.relu, F.leaky_relu, F.silu])
+def test_in_place_means_in_place(activation: Any, part: slice) -> None:
+    """Also where nobody takes the result, and on a view."""
+
+    def run(x: Tensor) -> Tensor:
+        y = 1.5 * x
+        activation(y[:, part], inplace=True)
+        return y
+
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    expected = run(x)
+    (dx,) = torch.autograd.grad(expected.square().sum(), x)
+    with frozen_ops(compress=True):
+        y = run(x)
+    assert torch.equal(y, expected)
+    torch.testing.assert_close(torch.autograd.grad(y.square().sum(), x)[0], dx)
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(), nn.LeakyReLU(0.2)], ids=name_of)
+def test_not_a_number_and_infinity_go_where_pytorch_sends_them(layer: nn.Module) -> None:
+    x = torch.tensor([float("nan"), -1.0, 0.0, 1.0], requires_grad=True)
+    for dy in (torch.ones(4), torch.full((4,), float("inf")), torch.full((4,), float("nan"))):
+        (expected,) = torch.autograd.grad(layer(x), x, dy)
+        with frozen_ops():
+            (dx,) = torch.autograd.grad(layer(x), x, dy)
+        torch.testing.assert_close(dx, expected, equal_nan=True)
 
 
 def test_only_the_bias_of_a_convolution_and_of_a_norm_trained() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from partialgrad import Rule, merge, wrap
 from partialgrad.interchange import load_peft_paca, save_lora, save_peft_paca
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 
 
 def linear_net() -> nn.Sequential:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from partialgrad import Rule, plan, saved_bytes, wrap
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 
 
 def ids() -> Tensor:
@@ -108,6 +108,54 @@ def test_recurrent_with_state_and_packed(kind: type[nn.GRU] | type[nn.LSTM], pac
     torch.testing.assert_close(y.data if pack else y, expected.data if pack else expected)
     torch.testing.assert_close(new_last, last)
     assert (y.data if pack else y).requires_grad
+
+
+@pytest.mark.parametrize(("make", "make_input"), LAYERS, ids=name_of)
+def test_gradcheck(make: Callable[[], nn.Module], make_input: Callable[[], Tensor]) -> None:
+    """Of the values that are trained, which gradcheck changes unnoticed."""
+    torch.manual_seed(0)
+    layer, x = make().double(), make_input()
+    wrap(layer, [Rule("*", r=1, bias=True)])
+    deltas = [columns.delta for _, _, columns in all_columns(layer)]
+
+    def run(*_: Tensor) -> Tensor:
+        for _, weight, columns in all_columns(layer):
+            weight.data.index_copy_(columns.dim, columns.indices, columns.values())
+        return output(layer, x)
+
+    assert torch.autograd.gradcheck(run, deltas, fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03), (torch.float16, 0.003)]
+)
+@pytest.mark.parametrize(("make", "make_input"), LAYERS, ids=name_of)
+def test_other_precisions(
+    make: Callable[[], nn.Module],
+    make_input: Callable[[], Tensor],
+    kind: torch.dtype,
+    tolerance: float,
+) -> None:
+    """Against double precision, relative to the largest gradient."""
+    torch.manual_seed(0)
+    layer, x = make().to(kind), make_input()
+    reference = copy.deepcopy(layer).double()
+    wrap(layer, [Rule("*", r=2, bias=True)])
+    if x.is_floating_point():
+        x = x.to(kind)
+    y = output(layer, x)
+    expected = output(reference, x.double() if x.is_floating_point() else x)
+    assert y.dtype == kind
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy.double())
+    for name, _, columns in all_columns(layer):
+        full = reference.get_parameter(name).grad
+        assert full is not None
+        assert columns.delta.grad is not None
+        want = full.index_select(columns.dim, columns.indices)
+        error = (columns.delta.grad.double() - want).abs().max()
+        assert error <= tolerance * want.abs().max(), name
 
 
 def test_recurrent_bias_alone() -> None:

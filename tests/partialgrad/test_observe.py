@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from partialgrad import Rule, Scores, gradient_scores, shared_inputs, wrap
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 
 
 class Net(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from partialgrad import PartialAdamW, Rule, check_optimizer, freeze_ops, unwrap, wrap, write
-from partialgrad.wrap import all_columns, partial_layers
+from partialgrad.layers import all_columns, partial_layers
 
 
 class Net(nn.Module):

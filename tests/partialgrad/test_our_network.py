@@ -10,7 +10,7 @@ from torch import nn
 
 from partialgrad import Rule, freeze_ops, saved_bytes, wrap
 from partialgrad.benchmarks.methods import methods, settle
-from partialgrad.wrap import all_columns
+from partialgrad.layers import all_columns
 from truenet.config import TRUNetConfig
 from truenet.network import TRUNet
 

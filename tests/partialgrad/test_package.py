@@ -1,13 +1,18 @@
 """The package stands alone, and its README tells the truth."""
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from torch import nn
 
 from partialgrad import dropbp
@@ -31,6 +36,39 @@ def test_imports_with_truenet_blocked() -> None:
         [sys.executable, "-c", f"{code}; {others}"], capture_output=True, text=True
     )
     assert (result.stdout.strip(), result.returncode) == ("[]", 0), result.stderr
+
+
+def test_what_it_depends_on_is_enough(tmp_path: Path) -> None:
+    """The convolutional example, with everything blocked that a plain `pip install` does not bring."""
+    declared = tomllib.loads((README.parent / "pyproject.toml").read_text())
+    brought, waiting = {"partialgrad"}, list(declared["project"]["dependencies"])
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        extras = requirement.extras or {""}
+        if (name := canonicalize_name(requirement.name)) not in brought or requirement.extras:
+            brought.add(name)
+            needs = map(Requirement, metadata.requires(name) or ())
+            waiting += [
+                str(need)
+                for need in needs
+                if need.marker is None or any(need.marker.evaluate({"extra": e}) for e in extras)
+            ]
+    installed = metadata.packages_distributions().items()
+    blocked = [
+        module
+        for module, owners in installed
+        if not brought & {canonicalize_name(owner) for owner in owners}
+    ]
+    assert {"scipy", "pytest"} <= set(blocked)
+    example = tmp_path / "example.py"
+    example.write_text(f"import sys\nfor m in {blocked}: sys.modules[m] = None\n{examples()[0]}")
+    command = [sys.executable, "example.py"]
+    environment = os.environ | {"PYTHONPATH": str(README.parent)}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "adapter.safetensors").exists()
 
 
 def test_the_convolutional_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,9 @@ from partialgrad import (
     unwrap,
     wrap,
 )
+from partialgrad.layers import all_columns
 from partialgrad.nf4 import BLOCK, LEVELS, decode, encode
 from partialgrad.quantized import Format
-from partialgrad.wrap import all_columns
 
 
 def net() -> nn.Sequential:

@@ -52,12 +52,17 @@ def test_the_first_matching_rule_holds() -> None:
 
 BAD = [
     (lambda: Rule("*", r=0), "at least one"),
+    (lambda: Rule("*", r=2.5), "r=2.5: take a whole number"),  # type: ignore[arg-type]
     (lambda: Rule("*"), "give r, or fraction"),
     (lambda: Rule("*", r=1, fraction=0.5), "give r, or fraction"),
     (lambda: Rule("*", r=1, select=Given({})), "give r, or fraction"),
     (lambda: Rule("*", fraction=1.5), "in \\(0, 1\\]"),
     (lambda: Rule("*", train="some"), "take 'columns'"),  # type: ignore[arg-type]
     (lambda: Rule("*", r=2, train="all"), "only go with"),
+    (lambda: plan(Net(), []), "one or more rules"),
+    (lambda: plan(Net(), Rule("*", r=1)), "a list of one or more"),  # type: ignore[arg-type]
+    (lambda: plan(nn.LazyLinear(4), [Rule("*", r=1)]), "run the model once"),
+    (lambda: wrap(Net(), [Rule("out.*", r=1)], [["out.0", "typo"]]), "typo cannot share"),
     (lambda: plan(Net(), [Rule("nowhere", r=1)]), "matches no layer.*conv, depthwise"),
     (lambda: plan(Net(), [Rule("out", r=1)]), "without parameters"),
     (lambda: plan(Net(), [Rule("*", r=1), Rule("conv", r=1)]), "earlier rule"),

@@ -59,3 +59,22 @@ def test_wrapped_columns_in_dropped_branches(wrap_first: bool) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12)
+
+
+def test_a_step_that_drops_all_that_is_trained() -> None:
+    """It learns nothing, and is no error."""
+    model, x = make(), torch.randn(5, 6, dtype=torch.float64)
+    expected = model(x).detach()
+    pg.wrap(model, [pg.Rule("*", r=3, types=(nn.Linear,))])
+    dropping = dropbp.attach(model, dropbp.Policy(dropbp.named(model, "*.inner"), rates=0.9))
+    optimizer = pg.PartialAdamW(model, weight_decay=0.1)
+    dropping.follow(optimizer)
+    with dropping.only(*dropping.rates):
+        output = model(x)
+        assert torch.equal(output, expected)
+        output.square().sum().backward()
+        optimizer.step()
+    assert not gradients(model)
+    assert torch.equal(model.eval()(x), expected)
+    model.requires_grad_(False).train()
+    assert not model(x).requires_grad

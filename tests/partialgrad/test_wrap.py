@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from partialgrad import Rule, disable, enable, freeze_ops, merge, unwrap, wrap
-from partialgrad.wrap import all_columns, partial_layers
+from partialgrad.layers import all_columns, partial_layers
 
 
 def ids() -> Tensor:
@@ -93,6 +93,55 @@ def test_loading_a_state_dict_into_a_wrapped_model() -> None:
     train(other)
     unwrap(other)
     assert_equal(other, before)
+
+
+def test_loading_a_state_dict_that_lacks_a_weight_loses_nothing() -> None:
+    """Neither the last step nor what is finer than the weight's precision."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).bfloat16()
+    wrap(net, [Rule("*", r=2)])
+    for _, _, columns in all_columns(net):
+        nn.init.normal_(columns.delta, std=1e-3)
+    deltas = [columns.delta.clone() for _, _, columns in all_columns(net)]
+    net.load_state_dict({}, strict=False)
+    net.load_state_dict({name: value.clone() for name, value in net.state_dict().items()})
+    for before, (_, _, columns) in zip(deltas, all_columns(net), strict=True):
+        assert torch.equal(columns.delta, before)
+
+
+def test_loading_trained_weights_while_disabled_is_refused() -> None:
+    net, before = trained_net()
+    trained = copy.deepcopy(net.state_dict())
+    disable(net)
+    net.load_state_dict(before.state_dict())
+    with pytest.raises(RuntimeError, match=r"q\.weight: the adapter is disabled: call enable"):
+        net.load_state_dict(trained)
+
+
+def test_a_state_dict_warns_of_columns_that_it_cannot_hold() -> None:
+    net = nn.Sequential(nn.Linear(4, 3))
+    wrap(net, [Rule("*", r=2, side=True)])
+    net.state_dict()
+    nn.init.ones_(net[0].partial["weight"].delta)
+    with pytest.warns(UserWarning, match=r"0\.weight .*use save_adapter"):
+        net.state_dict()
+    disable(net)
+    net.state_dict()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_cast_model_keeps_fine_differences(kind: torch.dtype) -> None:
+    net = nn.Linear(4, 3)
+    wrap(net, [Rule("*", r=2, bias=True)])
+    for _, _, columns in all_columns(net):
+        nn.init.normal_(columns.delta)
+    deltas = [columns.delta.clone() for _, _, columns in all_columns(net)]
+    net.to(kind)
+    for before, (name, weight, columns) in zip(deltas, all_columns(net), strict=True):
+        assert columns.delta.dtype == torch.promote_types(kind, torch.float32), name
+        assert torch.equal(columns.delta.float(), before)
+        assert columns.original is not None
+        assert weight.dtype == columns.original.dtype == kind
+    net(torch.ones(2, 4, dtype=kind)).sum().backward()
 
 
 def assert_equal(net: nn.Module, other: nn.Module) -> None:
@@ -208,3 +257,11 @@ def test_wrapping_twice_and_unwrapping_nothing() -> None:
         wrap(net, [Rule("*", r=2)])
     with pytest.raises(ValueError, match="wrapped already"):
         wrap(net[0], [Rule("*", r=2)])
+
+
+def test_wrapping_a_model_that_ranks_share_already() -> None:
+    parallel = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    nn.Module.__init__(parallel)
+    parallel.module = nn.Linear(4, 3)
+    with pytest.raises(ValueError, match="wrap the model first, then make"):
+        wrap(parallel, [Rule("*", r=2)])

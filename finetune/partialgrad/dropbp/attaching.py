@@ -179,7 +179,19 @@ class DropBP:
         self._entries = {} if self._unproven else None
 
     def _after_forward(self, _: nn.Module, __: Any, result: Any) -> None:
-        """The first time that a branch is dropped, prove that something bypasses it."""
+        self._prove_bypass(result)
+        if self._is_at_work() and self.dropped:
+            self._let_backward_pass(list(tensors(result)))
+
+    def _let_backward_pass(self, results: list[torch.Tensor]) -> None:
+        """Where all that is trained was dropped, `loss.backward()` finds nothing to do, which is no error."""
+        is_trained = any(parameter.requires_grad for parameter in self.model.parameters())
+        if is_trained and not any(tensor.requires_grad for tensor in results):
+            for tensor in results:
+                tensor.requires_grad_(tensor.is_floating_point())
+
+    def _prove_bypass(self, result: Any) -> None:
+        """The first time that a branch is dropped, see that something bypasses it."""
         entries, self._entries = self._entries, None
         entries = {branch: entry for branch, entry in (entries or {}).items() if entry}
         if not entries or next(tensors(result), None) is None:
