@@ -17,7 +17,12 @@ from truenet.modelfile import SHIPPED_MODEL, ModelFile
 from truenet.verification import CHECK_RECORDING, snr_db, voice_alone
 from truenet.weights import weights_sha256
 from truenet_apps.main import app
-from truenet_export.activations import IntegerConvolutions, find_convolutions, measure_ranges
+from truenet_export.activations import (
+    IntegerConvolutions,
+    find_convolutions,
+    measure_ranges,
+    signal_grid,
+)
 from truenet_export.constants import ConstantNodes
 from truenet_export.quantize import Weight, find_weights, quantize, with_rounded_weights
 from truenet_export.weights_int import WIDTHS, largest_code, packed_bytes, round_rows
@@ -162,8 +167,9 @@ def test_an_integer_convolution_is_the_float_one_to_its_bits(relu: bool, groups:
     convolutions = find_convolutions(model.graph, found)
     x = generator.uniform(-1, 1, (1, 32, 1, 64)).astype(np.float32)
     expected = run(model, x)
-    ranges = {"x": (-1.0, 1.0), convolutions["w"].output: (expected.min(), expected.max())}
-    rewrite = IntegerConvolutions(convolutions, ranges)
+    output = convolutions["w"].output
+    grids = {"x": signal_grid(-1.0, 1.0), output: signal_grid(expected.min(), expected.max())}
+    rewrite = IntegerConvolutions(convolutions, grids)
     whole = quantize(model, found, {"w": 7}, rewrite)
     assert "QLinearConv" in {node.op_type for node in whole.graph.node}
     assert snr_db(expected, run(whole, x)) > 30

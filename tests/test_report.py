@@ -15,6 +15,7 @@ from truenet_export.weights_int import WIDTHS
 
 def test_table_and_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the picture needs the extra plot")
+    from truenet_export.checkpoint import Rounding
     from truenet_export.int8 import Quantized
     from truenet_export.report import write_report
 
@@ -22,7 +23,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     weights = find_weights(graph.graph)
     errors = {weight.name: {bits: 4.0**-bits for bits in WIDTHS} for weight in weights}
     bits = {weight.name: WIDTHS[i % len(WIDTHS)] for i, weight in enumerate(weights)}
-    write_report(Quantized(graph, weights, errors, bits), tmp_path / "report")
+    write_report(Quantized(graph, errors, Rounding(weights, bits, None)), tmp_path / "report")
     with (tmp_path / "report" / "layers.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(weights)

@@ -15,10 +15,12 @@ import torch
 from conftest import TINY
 
 from truenet.config import MixingConfig, StartConfig, TrainingConfig, TRUNetConfig, to_dict
+from truenet.grids import GRIDS, Grids, SignalGrid, WeightGrid, remove_batch_norms
 from truenet.mixing import Mixer
+from truenet.streaming import StreamingTRUNet
 from truenet.training import BEST_WEIGHTS, WEIGHTS, Run, TrainingStep, learning_rate
 from truenet.training_log import Progress
-from truenet.weights import load_weights
+from truenet.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +241,22 @@ def test_mistakes_end_the_command_in_one_line(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_on_grids_are_trained_on_them(
+    config: TrainingConfig, mixer: Mixer, tmp_path: Path
+) -> None:
+    model = StreamingTRUNet(TINY)
+    remove_batch_norms(model)
+    name = "network.first.weight"
+    steps = WeightGrid(8, torch.full((TINY.encoder_channels[0], 1, 1, 1), 2.0**-8))
+    signal = SignalGrid(2.0**-4, 128)
+    facts = {GRIDS: Grids({name: steps}, {"network.first": (signal, signal)}).to_text()}
+    first = tmp_path / "first.safetensors"
+    save_weights(model, first, facts)
+    config = dataclasses.replace(config, initial_weights=str(first), steps=3, warmup_steps=0)
+    Run(config, tmp_path / "run", mixer).train(lambda progress: None)
+    trained, found = load_weights(tmp_path / "run" / WEIGHTS)
+    assert found[GRIDS] == facts[GRIDS]
+    assert tensors(tmp_path / "run")[name].dtype == torch.int8
+    assert not torch.equal(trained.network.first.bias, load_weights(first)[0].network.first.bias)

@@ -58,7 +58,7 @@ class ModelFile:
             raise ValueError(
                 f"{self.path}: there is no such model file; give the path of an .onnx file"
             )
-        self._session = _open_session(self.path)
+        self._session = open_session(self.path)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.info = _read_info(self.path, self.metadata)
         _check_interface(self.path, self._session)
@@ -86,7 +86,12 @@ class ModelFile:
         return enhanced, next_state
 
 
-def _open_session(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file on one thread of the processor, which sleeps between calls.
+
+    Raises:
+        ValueError: onnxruntime cannot read it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from truenet.config import TrainingConfig, from_dict, to_dict
+from truenet.grids import GRIDS, Grids, attach
 from truenet.losses import Loss, part_losses
 from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
@@ -85,7 +86,7 @@ class Run:
             torch.device("cuda", self.rank) if torch.cuda.is_available() else torch.device("cpu")
         )
         torch.manual_seed(config.seed)
-        self.model, self.hours_before = _initial_model(config)
+        self.model, self.before = _initial_model(config)
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.model.mixed_precision = config.mixed_precision
@@ -150,12 +151,15 @@ class Run:
     def _facts(self) -> dict[str, str]:
         config = self.config
         seconds = self.step * self.world * config.batch_crops * config.mixing.crop_samples
-        hours = self.hours_before + seconds / config.model.sample_rate_hz / 3600
+        hours = (
+            float(self.before.get("hours_seen", "0")) + seconds / config.model.sample_rate_hz / 3600
+        )
         return {
             "hours_seen": f"{hours:.2f}",
             "training_data": config.training_data or "not stated",
             "commit": _commit(),
             "seed": str(config.seed),
+            **{name: fact for name, fact in self.before.items() if name == GRIDS},
         }
 
     def train(
@@ -281,13 +285,16 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * min(1.0, warm, left)
 
 
-def _initial_model(config: TrainingConfig) -> tuple[StreamingTRUNet, float]:
+def _initial_model(config: TrainingConfig) -> tuple[StreamingTRUNet, dict[str, str]]:
+    """The model to start from, and the facts of its weights; those of whole numbers stay so."""
     if not config.initial_weights:
-        return StreamingTRUNet(config.model), 0.0
+        return StreamingTRUNet(config.model), {}
     model, facts = load_weights(Path(config.initial_weights))
     if model.config != config.model:
         raise ValueError(f"initial_weights {config.initial_weights} belong to another model config")
-    return model, float(facts.get("hours_seen", "0"))
+    if GRIDS in facts:
+        attach(model, Grids.from_text(facts[GRIDS]))
+    return model, facts
 
 
 def _require_same_config(stored: dict[str, Any], config: TrainingConfig, folder: Path) -> None:

@@ -9,6 +9,7 @@ import safetensors
 import safetensors.torch
 
 from truenet.config import TRUNetConfig, from_dict, to_dict
+from truenet.grids import GRIDS, Grids, plain_state, remove_batch_norms
 from truenet.streaming import StreamingTRUNet
 
 _FORMAT = "truenet-weights-1"
@@ -20,11 +21,13 @@ def save_weights(model: StreamingTRUNet, path: Path, metadata: dict[str, str]) -
     Args:
         model: its config is stored beside the tensors.
         path: a .safetensors file.
-        metadata: facts on their origin (hours_seen, training_data, commit...).
+        metadata: facts on their origin (hours_seen, training_data, commit...). Weights that have
+            "grids" here are rounded to them, and stored as whole numbers.
     """
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in plain_state(model).items()}
+    if GRIDS in metadata:
+        for name, grid in Grids.from_text(metadata[GRIDS]).weights.items():
+            tensors[name] = grid.codes(tensors[name])
     facts = {**metadata, "format": _FORMAT, "config": json.dumps(to_dict(model.config))}
     temporary = path.with_name(path.name + ".part")
     safetensors.torch.save_file(tensors, temporary, facts)
@@ -33,6 +36,8 @@ def save_weights(model: StreamingTRUNet, path: Path, metadata: dict[str, str]) -
 
 def load_weights(path: Path) -> tuple[StreamingTRUNet, dict[str, str]]:
     """Read a model in evaluation mode, and the facts stored with it.
+
+    Weights of whole numbers come as floats of the same value; to train them as such, `grids.attach`.
 
     Raises:
         ValueError: missing, damaged, or not weights of this project; tensors that do not fit the config.
@@ -52,6 +57,10 @@ def load_weights(path: Path) -> tuple[StreamingTRUNet, dict[str, str]]:
             f"{path} holds no truenet weights (its format is {metadata.get('format')!r})"
         )
     model = StreamingTRUNet(from_dict(TRUNetConfig, json.loads(metadata["config"]), str(path)))
+    if GRIDS in metadata:
+        remove_batch_norms(model)
+        for name, grid in Grids.from_text(metadata[GRIDS]).weights.items():
+            tensors[name] = grid.values(tensors[name])
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,8 +1,9 @@
 """`truenet bench`: how fast model files are on this machine, side by side."""
 
+import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 _SECONDS_A_FILE = 4.0  # of calls, for each number of frames
 
 
+@dataclasses.dataclass
+class Runner:
+    """Something to time: `call` processes so many frames of `frame_ms` each."""
+
+    name: str
+    frame_ms: float
+    load_ms: float
+    call: Callable[[int], None]
+
+
 def bench(
     models: Annotated[
         list[Path] | None, typer.Argument(help="Model files (.onnx); the one in the package.")
@@ -21,63 +32,112 @@ def bench(
     frames: Annotated[
         list[int] | None, typer.Option(min=1, help="Frames a call; repeat for several. [1, 32]")
     ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE.onnx of gtcrn, dtln (two files, with a comma) or fastenhancer, at one frame a call."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")] = False,
 ) -> None:
     """Time of a frame, one thread, the files taking turns in one run: read the ratios."""
-    from truenet.modelfile import SHIPPED_MODEL, ModelFile
+    begin = time.perf_counter()
+    import onnxruntime
 
-    started = [time.perf_counter()]
-    files = []
-    for path in models or [SHIPPED_MODEL]:
-        files.append(ModelFile(path))
-        started.append(time.perf_counter())
-    rows = [
-        {"model": str(file.path), "frames_a_call": count, **times}
-        for count in frames or [1, 32]
-        for file, times in zip(files, _measure(files, count), strict=True)
-    ]
-    loads = {
-        str(file.path): round(1e3 * (end - begin), 1)
-        for file, begin, end in zip(files, started, started[1:], strict=False)
-    }
+    import_ms = _since(begin)
+    ours, peers = _open(models or [], peer or [])
+    rows = []
+    for count in frames or [1, 32]:
+        rows += _measure([*ours, *peers] if count == 1 else ours, count)
+    loads = {runner.name: runner.load_ms for runner in [*ours, *peers]}
     if as_json:
-        typer.echo(json.dumps({"load_ms": loads, "frames": rows}, indent=2))
+        report = {
+            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime_import_ms": import_ms,
+            "load_ms": loads,
+            "frames": rows,
+        }
+        typer.echo(json.dumps(report, indent=2))
     else:
         _print_table(rows, loads)
+        typer.echo(f"onnxruntime {onnxruntime.__version__}: imported in {import_ms} ms")
 
 
-def _measure(files: "list[ModelFile]", frames: int) -> Iterator[dict[str, float]]:
-    """Milliseconds a frame of every file, median and 99th percentile; × real time by the median."""
+def _open(models: list[Path], peers: list[str]) -> tuple[list[Runner], list[Runner]]:
+    from truenet.modelfile import SHIPPED_MODEL, ModelFile
+    from truenet_apps.bench_peers import Peer
+
+    ours, theirs = [], []
+    for path in models or [SHIPPED_MODEL]:
+        begin = time.perf_counter()
+        file = ModelFile(path)
+        frame_ms = 1e3 * file.info.hop_samples / file.info.sample_rate_hz
+        ours.append(Runner(str(path), frame_ms, _since(begin), _calls(file)))
+    for given in peers:
+        begin = time.perf_counter()
+        opened = Peer(given)
+        theirs.append(Runner(opened.name, opened.frame_ms, _since(begin), opened.run))
+    return ours, theirs
+
+
+def _since(begin: float) -> float:
+    return round(1e3 * (time.perf_counter() - begin), 1)
+
+
+def _calls(file: "ModelFile") -> Callable[[int], None]:
+    """Calls of a model file with noise, each going on from the state of the last."""
     import numpy as np
 
     generator = np.random.default_rng(0)
     faders = np.array([[1, 0, 0]], np.float32)
-    states = [file.first_state(1) for file in files]
-    seconds: list[list[float]] = [[] for _ in files]
-    while sum(map(sum, seconds)) < _SECONDS_A_FILE * len(files):
-        for index, file in enumerate(files):
-            samples = frames * file.info.hop_samples
-            audio = 0.1 * generator.standard_normal((1, samples), np.float32)
+    state = file.first_state(1)
+
+    def call(frames: int) -> None:
+        nonlocal state
+        samples = frames * file.info.hop_samples
+        audio = 0.1 * generator.standard_normal((1, samples), np.float32)
+        _, state = file.run(audio, state, faders)
+
+    return call
+
+
+def _measure(runners: list[Runner], frames: int) -> list[dict[str, object]]:
+    """Milliseconds a frame of every runner, median and 99th percentile; × real time by the median."""
+    import numpy as np
+
+    seconds: list[list[float]] = [[] for _ in runners]
+    while sum(map(sum, seconds)) < _SECONDS_A_FILE * len(runners):
+        for runner, taken in zip(runners, seconds, strict=True):
             begin = time.perf_counter()
-            _, states[index] = file.run(audio, states[index], faders)
-            seconds[index].append(time.perf_counter() - begin)
-    for file, taken in zip(files, seconds, strict=True):
+            runner.call(frames)
+            taken.append(time.perf_counter() - begin)
+    rows: list[dict[str, object]] = []
+    for runner, taken in zip(runners, seconds, strict=True):
         per_frame_ms = 1e3 * np.array(taken[len(taken) // 10 :]) / frames  # the first ones warm up
-        frame_ms = 1e3 * file.info.hop_samples / file.info.sample_rate_hz
-        yield {
-            "median_ms": round(float(np.median(per_frame_ms)), 4),
-            "p99_ms": round(float(np.quantile(per_frame_ms, 0.99)), 4),
-            "times_real_time": round(frame_ms / float(np.median(per_frame_ms)), 1),
-        }
+        median_ms = float(np.median(per_frame_ms))
+        rows.append(
+            {
+                "model": runner.name,
+                "frames_a_call": frames,
+                "frame_ms": runner.frame_ms,
+                "median_ms": round(median_ms, 4),
+                "p99_ms": round(float(np.quantile(per_frame_ms, 0.99)), 4),
+                "times_real_time": round(runner.frame_ms / median_ms, 1),
+            }
+        )
+    return rows
 
 
 def _print_table(rows: list[dict[str, object]], loads: dict[str, float]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("model", "frames a call", "median ms", "99 % ms", "× real time", "load ms")
+    name_column = Column("model", overflow="fold", min_width=14)
+    titles = ("frames a call", "ms a frame", "median ms", "99 % ms", "× real time", "load ms")
+    table = Table(name_column, *titles)
+    columns = ("frames_a_call", "frame_ms", "median_ms", "p99_ms", "times_real_time")
     for row in rows:
-        cells = [str(row[name]) for name in ("frames_a_call", "median_ms", "p99_ms")]
         name = str(row["model"])
-        table.add_row(Path(name).name, *cells, str(row["times_real_time"]), str(loads[name]))
+        cells = (str(row[column]) for column in columns)
+        table.add_row(Path(name).name, *cells, str(loads[name]))
     Console().print(table)

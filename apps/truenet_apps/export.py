@@ -30,20 +30,32 @@ def export(
         Path | None,
         typer.Option(help="With --int8: folder for a table and a picture of every layer."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="With --int8: also write these weights to train on under their scales."),
+    ] = None,
 ) -> None:
     """Make the ONNX model file of trained weights."""
     if target.suffix != ".onnx":
         raise ValueError(f"{target}: a model file ends in .onnx")
     if target.exists() and not overwrite:
         raise ValueError(f"{target} exists; give --overwrite to replace it")
-    if (calibration or report or weights_only) and not int8:
-        raise ValueError("--calibration, --weights-only and --report belong to --int8")
+    if (calibration or report or weights_only or checkpoint) and not int8:
+        raise ValueError(
+            "--calibration, --weights-only, --report and --checkpoint belong to --int8"
+        )
+    if checkpoint and checkpoint.exists() and not overwrite:
+        raise ValueError(f"{checkpoint} exists; give --overwrite to replace it")
     if int8:
         quantized = _small(weights, target, calibration, max_bytes, weights_only)
         if report:
             from truenet_export.report import write_report
 
             write_report(quantized, report)
+        if checkpoint:
+            from truenet_export.checkpoint import write_checkpoint
+
+            write_checkpoint(weights, quantized.rounding, checkpoint)
     else:
         from truenet_export.model_file import export as write
 

@@ -44,6 +44,7 @@ def _of_model_file(path: Path | None) -> dict[str, Any]:
 def _of_network(path: Path) -> dict[str, Any]:
     from truenet.config import TrainingConfig, read_config
     from truenet.cost import count_macs_per_frame, count_parameters
+    from truenet.grids import GRIDS
     from truenet.streaming import StreamingTRUNet
     from truenet.weights import load_weights
 
@@ -63,7 +64,7 @@ def _of_network(path: Path) -> dict[str, Any]:
         "multiply-accumulates a second": round(per_second),
         "latency_ms": 1000 * model.config.latency_samples / model.config.sample_rate_hz,
         "state_floats": model.state_size,
-        **{key: value for key, value in origin.items() if key not in ("config", "format")},
+        **{key: value for key, value in origin.items() if key not in ("config", "format", GRIDS)},
     }
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from truenet.grids import SignalGrid
 from truenet_export.constants import ConstantNodes
 from truenet_export.quantize import Weight
 from truenet_export.weights_int import Floats
@@ -98,13 +98,15 @@ class IntegerConvolutions:
 
     Args:
         convolutions: by the name of their weight.
-        ranges: of their inputs and outputs.
+        grids: of their inputs and outputs, by name.
     """
 
-    def __init__(self, convolutions: Mapping[str, Convolution], ranges: Ranges) -> None:
+    def __init__(
+        self, convolutions: Mapping[str, Convolution], grids: Mapping[str, SignalGrid]
+    ) -> None:
         self.weights = frozenset(convolutions)
-        self._convolutions = convolutions
-        self._grids = {name: _grid(*bounds) for name, bounds in ranges.items()}
+        self.convolutions = convolutions
+        self.grids = grids
 
     def __call__(
         self,
@@ -115,15 +117,15 @@ class IntegerConvolutions:
     ) -> None:
         """Replace the convolutions of a graph, and their biases by int32 in units of the products."""
         constants = {tensor.name: tensor for tensor in graph.initializer}
-        by_output = {c.node.output[0]: (weight, c) for weight, c in self._convolutions.items()}
-        relus = {c.relu for c in self._convolutions.values() if c.relu}
+        by_output = {c.node.output[0]: (weight, c) for weight, c in self.convolutions.items()}
+        relus = {c.relu for c in self.convolutions.values() if c.relu}
         nodes: list[onnx.NodeProto] = []
         whole: set[str] = set()  # signals that exist in whole numbers
         for node in graph.node:
             if node.output[0] in by_output:
                 weight, convolution = by_output[node.output[0]]
                 bias = constants[node.input[2]]
-                unit = self._grids[convolution.signal][0] * scales[weight].reshape(-1)
+                unit = np.float32(self.grids[convolution.signal].scale) * scales[weight].reshape(-1)
                 bias.CopyFrom(_whole_bias(bias, unit))
                 name = head.reshape(scale_names[weight], -1)
                 nodes.extend(self._convolution(convolution, head, name, whole))
@@ -139,7 +141,11 @@ class IntegerConvolutions:
     ) -> list[onnx.NodeProto]:
         signal, output, node = convolution.signal, convolution.output, convolution.node
         source, result = (
-            [head.constant(part) for part in self._grids[name]] for name in (signal, output)
+            [
+                head.constant(np.array(self.grids[name].scale, np.float32)),
+                head.constant(np.array(self.grids[name].zero, np.uint8)),
+            ]
+            for name in (signal, output)
         )
         made = []
         if signal not in whole:
@@ -153,11 +159,11 @@ class IntegerConvolutions:
         return made
 
 
-def _grid(low: float, high: float) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scale and zero point of a signal."""
+def signal_grid(low: float, high: float) -> SignalGrid:
+    """The grid of a signal with these lowest and highest values, and a margin."""
     scale = max(_MARGIN * (high - low), 1e-6) / 255
-    zero = np.clip(round(-_MARGIN * low / scale), 0, 255)
-    return np.array(scale, np.float32), np.array(zero, np.uint8)
+    zero = min(max(round(-_MARGIN * low / scale), 0), 255)
+    return SignalGrid(float(np.float32(scale)), zero)
 
 
 def _whole_bias(bias: TensorProto, unit: Floats) -> TensorProto:

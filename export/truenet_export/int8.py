@@ -15,7 +15,9 @@ from truenet_export.activations import (
     IntegerConvolutions,
     find_convolutions,
     measure_ranges,
+    signal_grid,
 )
+from truenet_export.checkpoint import Rounding, stored_rounding
 from truenet_export.model_file import float_graph
 from truenet_export.quantize import Weight, find_weights, quantize
 from truenet_export.seal import seal
@@ -26,12 +28,12 @@ LARGEST_BYTES = 370_688  # 362 KiB, the size that the TRU-Net paper states
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """What was decided: the float graph, its weights, the error of each by width, and the widths chosen."""
+    """What was decided: the float graph, the error of each of its weights by width (none where the widths were
+    given), and the rounding chosen."""
 
     graph: onnx.ModelProto
-    weights: list[Weight]
     errors: Errors
-    bits: dict[str, int]
+    rounding: Rounding
 
 
 def export_int8(
@@ -45,7 +47,7 @@ def export_int8(
     """Write the model file of a weights file with whole-number weights.
 
     Args:
-        weights: a .safetensors file.
+        weights: a .safetensors file. Its own grids hold if it has some and there is no `calibration`.
         target: the .onnx file to write.
         calibration: folder of noisy recordings that decide which weights get fewer bits and how
             large signals become; the recording in the package if left out.
@@ -61,17 +63,22 @@ def export_int8(
     recordings = read_recordings(calibration) if calibration else _check_recording()
     graph = float_graph(weights)
     found = find_weights(graph.graph)
-    errors = scan(graph, found, recordings, lambda done: progress(done, len(found)))
     for entry in graph.metadata_props:
         if entry.key == "precision":
             entry.value = "int8"
-    rewrite = None if weights_only else _integer_convolutions(graph, found, recordings)
-    most_bits = dict.fromkeys(rewrite.weights, MOST_BITS) if rewrite else {}
-    bits = fit(graph, found, errors, largest_bytes, rewrite, most_bits)
-    small = quantize(graph, found, bits, rewrite)
-    small.metadata_props.add(key="weight_bits", value=json.dumps(_by_width(found, bits)))
-    seal(small, target)
-    return Quantized(graph, found, errors, bits)
+    errors: Errors = {}
+    rounding = None if calibration else stored_rounding(weights, graph, found, weights_only)
+    if rounding is None:
+        errors = scan(graph, found, recordings, lambda done: progress(done, len(found)))
+        rewrite = None if weights_only else _integer_convolutions(graph, found, recordings)
+        most_bits = dict.fromkeys(rewrite.weights, MOST_BITS) if rewrite else {}
+        bits = fit(graph, found, errors, largest_bytes, rewrite, most_bits)
+        rounding = Rounding(found, bits, rewrite)
+    small = quantize(graph, rounding.weights, rounding.bits, rounding.rewrite)
+    widths = _by_width(rounding.weights, rounding.bits)
+    small.metadata_props.add(key="weight_bits", value=json.dumps(widths))
+    seal(small, target, largest_bytes)
+    return Quantized(graph, errors, rounding)
 
 
 def _integer_convolutions(
@@ -85,7 +92,9 @@ def _integer_convolutions(
         for samples, rate_hz in recordings
     ]
     convolutions = find_convolutions(graph.graph, weights)
-    return IntegerConvolutions(convolutions, measure_ranges(graph, convolutions, at_our_rate))
+    ranges = measure_ranges(graph, convolutions, at_our_rate)
+    grids = {name: signal_grid(*bounds) for name, bounds in ranges.items()}
+    return IntegerConvolutions(convolutions, grids)
 
 
 def _check_recording() -> Recordings:

@@ -58,6 +58,7 @@ class Weight:
     output: the first result of its layer, and `outputs` how many numbers of it a position has.
     rows: the stored shape (…, channels, weights of a channel).
     segments: of the stored order, the places of the segments kept; empty means all.
+    scales: (channels, 1), where they are given; else those with the least error.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Weight:
     rows: tuple[int, ...]
     segments: tuple[int, ...] = ()
     segment_count: int = 1
+    scales: Floats | None = None
 
     @property
     def stored(self) -> Floats:
@@ -85,7 +87,8 @@ class Weight:
         """Codes in the stored order and shape, and scales (channels, 1)."""
         channels = self.rows[-2]
         by_channel = np.moveaxis(self.stored, -2, 0)
-        codes, scales = round_rows(by_channel.reshape(channels, -1), bits)
+        rows = by_channel.reshape(channels, -1)
+        codes, scales = round_rows(rows, bits, self.scales)
         return np.moveaxis(codes.reshape(by_channel.shape), 0, -2), scales
 
     def rounded(self, bits: int) -> Floats:

@@ -32,22 +32,29 @@ class Layer:
 
 def layers(quantized: Quantized) -> list[Layer]:
     """Every weight in the order of the graph."""
-    positions = _positions(quantized.graph, quantized.weights)
+    weights, bits = quantized.rounding.weights, quantized.rounding.bits
+    positions = _positions(quantized.graph, weights)
     return [
         Layer(
             f"{number:02} {weight.operator} {'×'.join(map(str, weight.values.shape))}",
             weight.count,
-            quantized.bits[weight.name],
-            packed_bytes(weight.count, quantized.bits[weight.name]),
+            bits[weight.name],
+            packed_bytes(weight.count, bits[weight.name]),
             weight.count * positions[weight.name],
-            10 * math.log10(quantized.errors[weight.name][quantized.bits[weight.name]] + 1e-30),
+            10 * math.log10(quantized.errors[weight.name][bits[weight.name]] + 1e-30),
         )
-        for number, weight in enumerate(quantized.weights, start=1)
+        for number, weight in enumerate(weights, start=1)
     ]
 
 
 def write_report(quantized: Quantized, folder: Path) -> None:
-    """Write layers.csv and layers.png into a folder, which is made if it does not exist."""
+    """Write layers.csv and layers.png into a folder, which is made if it does not exist.
+
+    Raises:
+        ValueError: the widths were given with the weights, so no errors were measured.
+    """
+    if not quantized.errors:
+        raise ValueError("these weights have their scales fixed: a report needs --calibration")
     rows = layers(quantized)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "layers.csv").open("w", newline="", encoding="utf-8") as file:

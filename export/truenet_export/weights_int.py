@@ -21,17 +21,20 @@ def largest_code(bits: int) -> int:
     return int(2 ** (bits - 1)) - 1
 
 
-def round_rows(rows: Floats, bits: int) -> tuple[Codes, Floats]:
+def round_rows(rows: Floats, bits: int, scales: Floats | None = None) -> tuple[Codes, Floats]:
     """Round every row with the scale, of those tried, that leaves the least mean square error.
 
     Args:
         rows: (channels, weights of a channel).
         bits: one of `WIDTHS`.
+        scales: (channels, 1) that are fixed.
 
     Returns:
         codes like `rows`, and scales (channels, 1), which float16 holds exactly: weights ≈ codes · scales.
     """
     top = largest_code(bits)
+    if scales is not None:
+        return _codes(rows, scales, top).astype(np.int8), scales
     peak = np.abs(rows).max(axis=1, keepdims=True)
     best = np.full_like(peak, np.inf)
     scales = np.zeros_like(peak)
