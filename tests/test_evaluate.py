@@ -95,12 +95,16 @@ def test_what_has_no_score_is_named_below_the_table(folders: Path) -> None:
     [
         (["--enhanced", "nowhere"], "nowhere is not a folder"),
         (["--enhanced", "nowhere", "--model", "m.onnx"], "give one of them"),
+        (["--peer", "rnnoise", "--model", "m.onnx"], "give one of them"),
+        (["--peer", "krisp"], "choose from noisereduce, webrtc, rnnoise"),
         (["--metrics", "pesq"], "unknown metric 'pesq'"),
         (["--json", "nowhere/report.json"], "there is no folder nowhere"),
     ],
 )
 def test_errors_are_one_line(folders: Path, options: list[str], message: str) -> None:
-    enhanced = [] if "--enhanced" in options else ["--enhanced", str(folders / "enhanced")]
+    enhanced = (
+        [] if {"--enhanced", "--peer"} & {*options} else ["--enhanced", str(folders / "enhanced")]
+    )
     result = run(folders, *enhanced, *options)
     assert result.exit_code == 1
     assert result.stdout == ""
