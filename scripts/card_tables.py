@@ -14,14 +14,14 @@ PEERS = {"noisereduce": "noisereduce", "webrtc": "WebRTC NS", "rnnoise": "RNNois
 METRICS = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "si_sdr_db": "SI-SDR, dB"}
 DATA = Path(__file__).parents[1] / "docs" / "DATA.md"
 HARM_STOI, HARM_PESQ = -0.05, -0.1
-WRONG = {  # below these the words are said of a clip
+WRONG = {  # beyond these the words are said of a clip
     "level_difference_db": (-2.0, "voice is lost"),
     "onset_kept_db": (-3.0, "onsets are cut"),
     "consonant_kept_db": (-6.0, "consonants are gone"),
     "upper_band_kept_db": (-8.0, "the upper band is gone"),
 }
-KEPT_HEADS = ("onsets", "consonants", "4–8 kHz")
-LEFT_DB = 1.5
+WRONG_HEADS = ("level", "onsets", "consonants", "4–8 kHz", "left over")
+LEFT_OVER_DB = -8.0
 Report = dict[str, Any]
 Line = list[str]
 
@@ -172,7 +172,7 @@ def worst(scores: dict[str, Report]) -> str:
     by_stoi = sorted(report["files"], key=stoi_gain)[:5]
     names = list(dict.fromkeys([*report["worst"], *(file["name"] for file in by_stoi)]))
     files = {file["name"]: file for file in report["files"]}
-    head = ["clip", "noise", "room", "PESQ-WB", "STOI", "level", *KEPT_HEADS, "what is wrong"]
+    head = ["clip", "noise", "room", "PESQ-WB", "STOI", *WRONG_HEADS, "what is wrong"]
     return table(head, (worst_line(files[name], scores["guards"]["clips"][name]) for name in names))
 
 
@@ -190,21 +190,22 @@ def worst_line(file: Report, clip: Report) -> Line:
         f"{number(file['noisy'][m], m)} → {number(file['enhanced'][m], m)}"
         for m in ("pesq_wb", "stoi")
     ]
-    numbers = [number(file["enhanced"][name], sign="+") for name in WRONG]
+    shown = (file["enhanced"][name] for name in (*WRONG, "left_over_db"))
+    numbers = [number(value, sign="+") for value in shown]
     return [f"`{file['name']}`", clip["noise"], room, *changes, *numbers, diagnosis(file)]
 
 
 def diagnosis(file: Report) -> str:
     """In words, which of its numbers stand out."""
-    found = {name: file["enhanced"][name] for name in WRONG}
+    found = file["enhanced"]
     said = [
         words
         for name, (limit_db, words) in WRONG.items()
         if found[name] is not None and found[name] < limit_db
     ]
-    if (found["level_difference_db"] or 0) > LEFT_DB:
+    if found["left_over_db"] is not None and found["left_over_db"] > LEFT_OVER_DB:
         said.append("noise or room is left")
-    return ", ".join(said) or "little of anything is gained"
+    return ", ".join(said) or "nothing that these numbers show"
 
 
 def short(scores: dict[str, Report]) -> str:

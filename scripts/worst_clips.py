@@ -13,6 +13,7 @@ import soundfile
 from enhanced_samples import panel, shrink
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from truenet.evaluation import ModelEnhance
 from truenet_apps.plot import Panel, draw_panel, save_figure
@@ -32,6 +33,7 @@ def main() -> None:
     for axes, name in zip(grid, names, strict=True):
         for axis, one in zip(axes, panels(given.mix, name), strict=True):
             draw_panel(axis, one, one.spectrogram.decibels(), LOUDEST_DB)
+            axis.xaxis.set_major_locator(MaxNLocator(3))
             axis.label_outer()
     save_figure(figure, given.picture)
     shrink(given.picture)

@@ -11,6 +11,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from truenet import evaluation
+from truenet.metrics import METRICS as METRICS_OF_ALL_KINDS
 from truenet_apps.main import app
 
 METRICS = "si_sdr_db,stoi,level_difference_db"
@@ -63,6 +64,13 @@ def test_json_on_stdout_leaves_the_table_to_stderr(folders: Path) -> None:
     ]
     assert report["settings"]["room_db"] == "-inf"
     assert "SI-SDR" in result.stderr
+
+
+def test_all_metrics(folders: Path) -> None:
+    options = ("--enhanced", str(folders / "enhanced"), "--limit", "1", "--json", "-")
+    report = json.loads(run(folders, *options, "--metrics", "all").stdout)
+    assert tuple(report["metrics"]) == METRICS_OF_ALL_KINDS
+    assert set(report["files"][0]["enhanced"]) == set(METRICS_OF_ALL_KINDS)
 
 
 def test_the_model_is_asked_for_the_voice_alone(

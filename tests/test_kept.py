@@ -74,6 +74,16 @@ def test_consonants_are_the_hiss() -> None:
     assert metrics._SINGLE["consonant_kept_db"](talk, vowels) > consonants + 3
 
 
+@pytest.mark.parametrize("snr_db", [0, 10, 20])
+def test_what_is_left_over_is_the_noise(snr_db: float) -> None:
+    talk = made_talk()
+    noise = np.random.default_rng(2).standard_normal(talk.size)
+    noise *= np.sqrt(np.mean(talk**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+    left_over = metrics._SINGLE["left_over_db"]
+    assert left_over(talk, talk + noise) == pytest.approx(-snr_db, abs=3)
+    assert left_over(talk, 0.5 * talk) == -30
+
+
 def test_what_is_not_there_has_a_reason() -> None:
     vowel = np.sin(np.arange(16_000) * 0.05)  # no pause, no consonant
     for name in ("onset_kept_db", "eaten_onsets", "consonant_kept_db"):

@@ -1,4 +1,5 @@
-"""How much of the clean voice an estimate keeps: where talk begins, in consonants, in the upper band.
+"""How much of the clean voice an estimate keeps: where talk begins, in consonants, in the upper band; and what is left
+beside it.
 
 What an estimate has beyond the voice cannot make up for what it lacks: in every bin of a spectrogram
 (frames of 20 ms, half overlapping) no more than the clean voice's own power counts. 0 dB is all of
@@ -54,6 +55,13 @@ def upper_band_kept_db(clean: Array, estimate: Array) -> float:
     talk = _talk(power)
     upper = slice(_UPPER_HZ // _BIN_HZ, None)
     return _mean(_ratio_db(kept[talk, upper], power[talk, upper]))
+
+
+def left_over_db(clean: Array, estimate: Array) -> float:
+    """What the estimate's magnitude is beyond the clean voice's, bin by bin, against all of it."""
+    power = _power(clean)
+    beyond = np.square(np.maximum(np.sqrt(_power(estimate)) - np.sqrt(power), 0))
+    return _mean(_ratio_db(beyond.reshape(1, -1), power.reshape(1, -1)))
 
 
 def talk_frames(clean: Array) -> npt.NDArray[np.bool_]:

@@ -256,6 +256,7 @@ _SINGLE: dict[str, Metric] = {
             kept.eaten_onsets,
             kept.consonant_kept_db,
             kept.upper_band_kept_db,
+            kept.left_over_db,
         )
     },
 }

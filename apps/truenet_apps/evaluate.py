@@ -23,6 +23,7 @@ _HEADINGS = {
     "eaten_onsets": "eaten",
     "consonant_kept_db": "consonants",
     "upper_band_kept_db": "4–8 kHz",
+    "left_over_db": "left over",
 }
 
 
