@@ -1,6 +1,7 @@
 """Goals and guards of the model card: what was asked, what users hate, and how the model does, in Markdown."""
 
 from card_tables import (
+    METRICS,
     OURS,
     PEERS,
     Line,
@@ -121,5 +122,6 @@ def streams(scores: dict[str, Report]) -> str:
         for metric, score in found["scores"].items():
             change = gain({"gain": score["change"], "high": score["high"]}, metric)
             cells = [number(score["first"], metric), number(score["last"], metric), change]
-            lines.append([f"{title.format(found['minutes'])}: {metric}", *cells])
+            names = {**METRICS, **KEPT}
+            lines.append([f"{title.format(found['minutes'])}: {names[metric]}", *cells])
     return table(["", "first", "after", "change"], lines)
