@@ -21,7 +21,7 @@ WRONG = {  # beyond these the words are said of a clip
     "upper_band_kept_db": (-8.0, "the upper band is gone"),
 }
 WRONG_HEADS = ("level", "onsets", "consonants", "4–8 kHz", "left over")
-LEFT_OVER_DB = -8.0
+LEFT_OVER_DB = -13.0
 Report = dict[str, Any]
 Line = list[str]
 
