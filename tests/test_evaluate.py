@@ -11,6 +11,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from truenet import evaluation
+from truenet.metrics import METRICS as METRICS_OF_ALL_KINDS
 from truenet_apps.main import app
 
 METRICS = "si_sdr_db,stoi,level_difference_db"
@@ -65,6 +66,13 @@ def test_json_on_stdout_leaves_the_table_to_stderr(folders: Path) -> None:
     assert "SI-SDR" in result.stderr
 
 
+def test_all_metrics(folders: Path) -> None:
+    options = ("--enhanced", str(folders / "enhanced"), "--limit", "1", "--json", "-")
+    report = json.loads(run(folders, *options, "--metrics", "all").stdout)
+    assert tuple(report["metrics"]) == METRICS_OF_ALL_KINDS
+    assert set(report["files"][0]["enhanced"]) == set(METRICS_OF_ALL_KINDS)
+
+
 def test_the_model_is_asked_for_the_voice_alone(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,12 +103,16 @@ def test_what_has_no_score_is_named_below_the_table(folders: Path) -> None:
     [
         (["--enhanced", "nowhere"], "nowhere is not a folder"),
         (["--enhanced", "nowhere", "--model", "m.onnx"], "give one of them"),
+        (["--peer", "rnnoise", "--model", "m.onnx"], "give one of them"),
+        (["--peer", "krisp"], "choose from noisereduce, webrtc, rnnoise"),
         (["--metrics", "pesq"], "unknown metric 'pesq'"),
         (["--json", "nowhere/report.json"], "there is no folder nowhere"),
     ],
 )
 def test_errors_are_one_line(folders: Path, options: list[str], message: str) -> None:
-    enhanced = [] if "--enhanced" in options else ["--enhanced", str(folders / "enhanced")]
+    enhanced = (
+        [] if {"--enhanced", "--peer"} & {*options} else ["--enhanced", str(folders / "enhanced")]
+    )
     result = run(folders, *enhanced, *options)
     assert result.exit_code == 1
     assert result.stdout == ""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from truenet import composite
+from truenet import composite, kept
 from truenet.composite import Ratings
 
 SAMPLE_RATE_HZ = 16_000
@@ -172,6 +172,22 @@ def segmental_snr_db(clean: Samples, estimate: Samples) -> float:
     return composite.segmental_snr(clean, estimate)
 
 
+def _kept(measure: Metric) -> Metric:
+    """A metric of `truenet.kept`."""
+
+    @metric
+    @functools.wraps(measure)
+    def scored(clean: Samples, estimate: Samples) -> float:
+        if clean.size < kept.SHORTEST_SAMPLES:
+            raise _UnscorableError("what is kept of the voice needs at least 0.2 s")
+        score = measure(clean, estimate)
+        if math.isnan(score):
+            raise _UnscorableError(f"the clean file has nothing to measure {measure.__name__} by")
+        return score
+
+    return scored
+
+
 def ratings(clean: Samples, estimate: Samples, pesq: float | None = None) -> Ratings:
     """Predicted opinions of speech (CSIG), background (CBAK) and the whole (COVL), each 1 to 5.
 
@@ -210,8 +226,8 @@ def measure(clean: Samples, estimate: Samples, names: Iterable[str]) -> dict[str
     return {name: scores[name] for name in names}
 
 
-def scoring_package(name: str) -> Any:
-    """The package `name`, which only the extra `train` installs.
+def scoring_package(name: str, extra: str = "train") -> Any:
+    """The package `name`, which only an extra installs.
 
     Raises:
         ImportError: it is not installed; the message has the command that installs it.
@@ -221,7 +237,7 @@ def scoring_package(name: str) -> Any:
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
         raise ImportError(
-            f"{package} is not installed; run: pip install 'truenet[train]'"
+            f"{package} is not installed; run: pip install 'truenet[{extra}]'"
         ) from error
 
 
@@ -233,5 +249,15 @@ _SINGLE: dict[str, Metric] = {
     "si_sdr_db": si_sdr_db,
     "segmental_snr_db": segmental_snr_db,
     "level_difference_db": level_difference_db,
+    **{
+        function.__name__: _kept(function)
+        for function in (
+            kept.onset_kept_db,
+            kept.eaten_onsets,
+            kept.consonant_kept_db,
+            kept.upper_band_kept_db,
+            kept.left_over_db,
+        )
+    },
 }
 METRICS = (*_SINGLE, *Ratings._fields)

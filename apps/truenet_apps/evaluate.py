@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from truenet.evaluation import Row
 
 _DEFAULT_METRICS = "pesq_wb,pesq_nb,stoi,estoi,si_sdr_db,csig,cbak,covl"
-_HEADINGS = {"segmental_snr_db": "SSNR", "level_difference_db": "level"}
+_HEADINGS = {
+    "segmental_snr_db": "SSNR",
+    "level_difference_db": "level",
+    "onset_kept_db": "onsets",
+    "eaten_onsets": "eaten",
+    "consonant_kept_db": "consonants",
+    "upper_band_kept_db": "4–8 kHz",
+    "left_over_db": "left over",
+}
 
 
 def evaluate(
@@ -28,13 +36,18 @@ def evaluate(
     enhanced: Annotated[
         Path | None, typer.Option(help="Score the files in this folder instead of running a model.")
     ] = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(help="Run another suppressor from PyPI: noisereduce, webrtc or rnnoise."),
+    ] = None,
     voice: Annotated[float, typer.Option(help="Level of the voice in dB.")] = 0.0,
     room: Annotated[
         float, typer.Option(help="Level of the room's reverberation in dB.")
     ] = -math.inf,
     noise: Annotated[float, typer.Option(help="Level of the noise in dB.")] = -math.inf,
     metrics: Annotated[
-        str, typer.Option(help="Names with commas; segmental_snr_db and level_difference_db too.")
+        str,
+        typer.Option(help="Names with commas, or 'all'; an unknown name lists them."),
     ] = _DEFAULT_METRICS,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pairs.")] = None,
@@ -48,19 +61,24 @@ def evaluate(
     stdout (to stderr with --json -).
     """
     from truenet import evaluation
+    from truenet.metrics import METRICS
+    from truenet.peers import PeerEnhance
 
-    if enhanced and model:
-        raise ValueError("--model and --enhanced exclude each other: give one of them")
+    if sum(bool(given) for given in (enhanced, model, peer)) > 1:
+        raise ValueError("--model, --enhanced and --peer exclude each other: give one of them")
     if json_file and not json_file.parent.is_dir():
         raise ValueError(f"{json_file}: there is no folder {json_file.parent}")
-    names = [name.strip() for name in metrics.split(",")]
+    names = list(METRICS) if metrics == "all" else [name.strip() for name in metrics.split(",")]
     pairs = evaluation.find_pairs(clean, noisy, enhanced)[:limit]
-    enhance = evaluation.ModelEnhance(str(model) if model else None, voice, room, noise)
+    ours = evaluation.ModelEnhance(str(model) if model else None, voice, room, noise)
+    enhance = PeerEnhance(peer) if peer else ours
     rows = _with_progress(evaluation.evaluate(pairs, enhance, names, jobs), len(pairs))
     report = evaluation.report(rows, names)
     settings = {"clean": clean, "noisy": noisy, "enhanced": enhanced, "model": model}
     settings_db = {"voice_db": voice, "room_db": room, "noise_db": noise}
     report["settings"] = {name: str(value) for name, value in (settings | settings_db).items()}
+    if isinstance(enhance, PeerEnhance):
+        report["settings"]["peer"] = enhance.facts()
     if json_file:
         _write_json(report, json_file)
     _print_report(report, to_stderr=json_file == Path("-"))
