@@ -84,9 +84,7 @@ class Server:
             env=self.environment | {"PULSE_SERVER": ""},
             stderr=subprocess.DEVNULL,
         )
-        if (
-            os.geteuid() == 0
-        ):  # as on a desktop, where its threads may; else other tests' load decides
+        with contextlib.suppress(PermissionError):  # ahead of whatever else a test machine does
             os.sched_setscheduler(self._process.pid, os.SCHED_RR, os.sched_param(2))
         wait_for(self.socket.exists, "the sound server")
 
