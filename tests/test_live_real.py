@@ -3,8 +3,12 @@
 What does not depend on time is asserted at once; what does is tried three times (`sound_server.judge`).
 """
 
+import os
+import pty
 import re
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +18,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 from sound_server import (
+    COMMAND,
     MICROPHONE,
+    PATIENCE_SECONDS,
     RATE_HZ,
     SPEAKER,
     VIRTUAL,
@@ -190,6 +196,32 @@ def impulse_seconds(samples: NDArray[np.float32], start_seconds: float) -> NDArr
     """When the impulses came."""
     loud = np.flatnonzero(np.abs(samples) > 0.2)
     return start_seconds + loud[np.diff(loud, prepend=-RATE_HZ) > RATE_HZ // 10] / RATE_HZ
+
+
+def test_the_screen_and_its_keys_on_a_terminal(server: Server) -> None:
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "--input", f"{MICROPHONE}.monitor", "--output", SPEAKER]
+    environment = server.environment | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdin=theirs, stderr=theirs, env=environment) as live:
+        os.close(theirs)
+        read_until(ours, "use headphones")
+        read_until(ours, "voice +0 dB, room")
+        os.write(ours, b"vb")
+        read_until(ours, "bypass (voice -3 dB")
+        os.write(ours, b"bN")
+        read_until(ours, "noise -21 dB")
+        os.write(ours, b"q")
+        read_until(ours, " s: in ")  # the last line stays when the screen has gone
+        assert live.wait(PATIENCE_SECONDS) == 0
+    os.close(ours)
+
+
+def read_until(terminal: int, words: str) -> None:
+    shown = ""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while words not in shown:  # an OSError when there is nobody to say them any more
+        assert time.monotonic() < deadline, f"waited for {words!r} in {shown[-2000:]!r}"
+        shown += os.read(terminal, 4096).decode(errors="replace")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
