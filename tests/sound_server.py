@@ -84,9 +84,9 @@ class Server:
             env=self.environment | {"PULSE_SERVER": ""},
             stderr=subprocess.DEVNULL,
         )
+        wait_for(self.socket.exists, "the sound server")
         with contextlib.suppress(PermissionError):  # ahead of whatever else a test machine does
             os.sched_setscheduler(self._process.pid, os.SCHED_RR, os.sched_param(2))
-        wait_for(self.socket.exists, "the sound server")
 
     def end(self) -> None:
         self._process.terminate()

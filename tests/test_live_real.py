@@ -46,9 +46,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     skip_without_sound_server()
     folder = tmp_path_factory.mktemp("sound")
     folder.chmod(0o700)
+    # where tests run in the background, Ctrl-C is ignored, and what they start would inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = Server(folder)
     yield running
     running.end()
+    signal.signal(signal.SIGINT, before)
 
 
 def trouble(messages: str) -> str:
