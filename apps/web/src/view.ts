@@ -67,6 +67,7 @@ export function showLive(live: boolean): void {
   find("listen-label").hidden = !live;
   elements.seek.hidden = live;
   elements.play.hidden = live;
+  if (live) elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
 }
 
 export function showPlaying(playing: boolean): void {

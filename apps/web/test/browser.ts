@@ -74,9 +74,12 @@ export async function settled(page: Page): Promise<void> {
 
 export const status = (page: Page): Promise<string | null> => page.textContent("#status-text");
 
-/** The message that the page shows. */
-export async function notice(page: Page): Promise<string> {
-  await page.waitForSelector("#notice:not([hidden])");
+/** The message that the page shows; one that contains `wanted`, where it may show another before. */
+export async function notice(page: Page, wanted = ""): Promise<string> {
+  await page.waitForFunction((text) => {
+    const shown = document.getElementById("notice")!;
+    return !shown.hidden && shown.textContent!.includes(text);
+  }, wanted);
   return (await page.textContent("#notice")) ?? "";
 }
 

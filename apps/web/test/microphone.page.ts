@@ -137,6 +137,6 @@ it("keeps what it recorded when the microphone is unplugged", async () => {
   await page.click("#microphone");
   await waitUntilSecond(page, 1);
   await page.evaluate(() => (window as unknown as { unplug: () => void }).unplug());
-  expect(await notice(page)).toContain("The microphone went away. What it recorded until then is kept.");
+  await notice(page, "The microphone went away. What it recorded until then is kept.");
   expect((await saved(page, "input", "unplugged_input")).length).toBeGreaterThan(RATE_HZ);
 });
