@@ -1,5 +1,6 @@
 """`truenet live` where something is missing: each is a line that says what to do."""
 
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from truenet_apps.live_engine import LiveEngine
 from truenet_apps.live_streams import Streams
 from truenet_apps.main import app
 
+command = importlib.import_module("truenet_apps.live")
 MICROPHONE = Device("Microphone", "ALSA", 0, 1, 48_000)
 
 
@@ -28,7 +30,7 @@ def complaint(*options: str) -> str:
 def test_where_there_is_no_virtual_microphone_a_cable_is_named(
     platform: str, cable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(command, "sys", SimpleNamespace(platform=platform))
     said = complaint("--virtual-microphone")
     assert cable in said
     assert "--output" in said
@@ -36,7 +38,7 @@ def test_where_there_is_no_virtual_microphone_a_cable_is_named(
 
 
 def test_a_virtual_microphone_is_an_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(command, "sys", SimpleNamespace(platform="linux"))
     assert "leave out --output" in complaint("--virtual-microphone", "--output", "speaker")
 
 
