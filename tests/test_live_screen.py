@@ -18,7 +18,7 @@ SAID = [
     "89 ms = devices 25 + window 28 + queue 36",
     "p50 1.2 ms, p99 2.5 ms",
 ]
-SAID += ["3 dropouts, 1 overloads", "-14 ppm", "voice +0 dB, room -15 dB, noise -24 dB"]
+SAID += ["3 dropouts, 1 overload,", "-14 ppm", "voice +0 dB, room -15 dB, noise -24 dB"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_screen_says_everything_and_the_overload(controls: Controls) -> None
     with console.capture() as capture:
         console.print(panel("microphone → model", STATUS, controls))
     shown = capture.get()
-    assert not [words for words in [*SAID, "too slow", "q quit", "█"] if words not in shown]
+    assert not [words for words in [*SAID, "too slow", "q quit", "━"] if words not in shown]
 
 
 def test_without_a_terminal_a_line_every_few_seconds(

@@ -26,7 +26,11 @@ def live(
     model: Model = None,
     show_devices: options.ListDevices = False,
 ) -> None:
-    """Take noise and echo out of what the microphone hears, while it hears it."""
+    """Take noise and echo out of what the microphone hears, while it hears it.
+
+    Use headphones: there is no echo cancellation. Keys: v r n lower voice, room and noise, V R N raise them, b is the
+    bypass, q or Ctrl-C ends.
+    """
     for name, level_db in (("voice", voice), ("room", room), ("noise", noise)):
         linear_gain(level_db, name)
     if virtual_microphone:

@@ -8,7 +8,7 @@ STEP_DB = 3.0
 LOWEST_DB = -60.0  # the step below it is −inf
 HIGHEST_DB = 12.0
 NAMES = ("voice", "room", "noise")
-KEYS = "v r n lower voice, room, noise · V R N raise them · b bypass · q quit"
+KEYS = "v r n lower, V R N raise voice, room, noise · b bypass · q quit"
 
 
 class Controls:

@@ -70,11 +70,10 @@ class LiveEngine:
         listener: Listener | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.input_hz, self.output_hz = input_hz, output_hz
+        self.input_hz, self.output_hz, self.margin_seconds = input_hz, output_hz, margin_seconds
         self._hop, self._rate_hz = enhancer.hop_samples, enhancer.sample_rate_hz
         self._enhancer, self._guard = enhancer, GuardedEnhancer(enhancer)
         self._listener, self._now = listener, now
-        self._margin_seconds = margin_seconds
         self._lock = threading.Lock()  # held for as long as it takes to copy a block
         self._incoming, self._outgoing = (
             Ring(round(RING_SECONDS * hz)) for hz in (input_hz, output_hz)
@@ -134,7 +133,7 @@ class LiveEngine:
         seconds = samples / self.output_hz
         with self._lock:
             queue = self._queued_seconds()
-            if not self._playing and queue < self._margin_seconds + seconds:
+            if not self._playing and queue < self.margin_seconds + seconds:
                 return np.zeros(samples, np.float32)
             self._playing = True
             self._note_latency(queue, delay_seconds, seconds)
@@ -155,11 +154,11 @@ class LiveEngine:
         if len(self._waiting) < self._hop:
             return False
         behind = len(self._waiting) / self._rate_hz
-        late = behind > self._margin_seconds + self._largest_block_seconds
+        late = behind > self.margin_seconds + self._largest_block_seconds
         started = time.perf_counter()
         frame = self._waiting.take(self._hop)
         before, after = self._guard.process(
-            frame, late, behind > self._margin_seconds + HOPELESS_SECONDS
+            frame, late, behind > self.margin_seconds + HOPELESS_SECONDS
         )
         if not self._guard.bypassed:
             self._frame_seconds.append(time.perf_counter() - started)

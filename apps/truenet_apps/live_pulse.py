@@ -12,7 +12,7 @@ from pathlib import Path
 SINK = "truenet_output"  # what the model's output goes into
 SOURCE = "truenet_microphone"  # what meetings pick
 LABEL = "truenet-microphone"
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 15  # an answer takes milliseconds, but not where everything waits for a core
 LOCK_NAME = "truenet-virtual-microphone.lock"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from truenet_apps.live_controls import KEYS, Controls
 from truenet_apps.live_engine import Status
 
-METER_CELLS = 40
+WIDTH = 84
 LOWEST_DB = -60.0
 LINE_SECONDS = 5.0
 
@@ -65,26 +65,37 @@ def line(status: Status, controls: Controls) -> str:
 
 def panel(title: str, status: Status, controls: Controls) -> Any:
     """The screen, for rich."""
+    from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
 
-    table = Table.grid(padding=(0, 2))
-    table.add_row("input", f"{_meter(status.input_db)} {status.input_db:4.0f} dB")
-    table.add_row("output", f"{_meter(status.output_db)} {status.output_db:4.0f} dB")
-    table.add_row("removed", f"{_meter(status.removed_db + LOWEST_DB)} {status.removed_db:4.1f} dB")
-    table.add_row("faders", _faders(controls))
-    table.add_row("latency", _latency(status).removeprefix("latency "))
-    table.add_row("model", _frames(status))
-    table.add_row("trouble", _troubles(status))
+    meters = Table.grid("", "", "", padding=(0, 2), expand=True)
+    meters.columns[1].ratio = 1
+    meters.columns[2].justify = "right"
+    for name, level_db, shown, style in (
+        ("input", status.input_db, f"{status.input_db:.0f} dB", "cyan"),
+        ("output", status.output_db, f"{status.output_db:.0f} dB", "green"),
+        ("removed", status.removed_db + LOWEST_DB, f"{status.removed_db:.1f} dB", "magenta"),
+    ):
+        meters.add_row(f"{name:8}", _meter(level_db, style), f"{shown:>8}")
+    facts = Table.grid("", "", padding=(0, 2))
+    facts.add_row(
+        "faders  ", f"[bold reverse]{_faders(controls)}" if controls.bypass else _faders(controls)
+    )
+    facts.add_row("latency", _latency(status).removeprefix("latency "))
+    facts.add_row("model", _frames(status))
+    facts.add_row("trouble", _troubles(status))
     if status.overloaded:
-        table.add_row("[bold red]overload[/]", f"[bold red]{_overload(True)}[/]")
-    return Panel(table, title=title, subtitle=KEYS, expand=False)
+        facts.add_row("[bold red]overload[/]", f"[bold red]{_overload(True)}[/]")
+    facts.add_row("[dim]keys[/]", f"[dim]{KEYS}[/]")
+    return Panel(Group(meters, facts), title=title, width=WIDTH)
 
 
-def _meter(level_db: float) -> str:
-    share = min(1.0, max(0.0, (level_db - LOWEST_DB) / -LOWEST_DB))
-    filled = round(share * METER_CELLS)
-    return "█" * filled + "·" * (METER_CELLS - filled)
+def _meter(level_db: float, style: str) -> Any:
+    from rich.progress_bar import ProgressBar
+
+    level = min(-LOWEST_DB, max(0.0, level_db - LOWEST_DB))
+    return ProgressBar(-LOWEST_DB, level, complete_style=style, finished_style="red")
 
 
 def _faders(controls: Controls) -> str:
@@ -105,9 +116,13 @@ def _frames(status: Status) -> str:
 
 def _troubles(status: Status) -> str:
     return (
-        f"{status.dropouts} dropouts, {status.overloads} overloads, "
+        f"{_count(status.dropouts, 'dropout')}, {_count(status.overloads, 'overload')}, "
         f"clocks {status.drift_ppm:+.0f} ppm apart"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _overload(begins: bool) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from truenet_apps.live_terminal import pressed_keys
 
 LOOK_SECONDS = 0.1
 SERVER_SECONDS = 2.0
+REALTIME_PRIORITY = 1  # the lowest: below the sound server
 HEADPHONES = (
     "use headphones: there is no echo cancellation, and loudspeakers near the microphone would howl"
 )
@@ -45,6 +47,7 @@ def run_session(
     Raises:
         ValueError: devices, names or files that cannot be had, or a device that vanished.
     """
+    _come_first()
     with contextlib.ExitStack() as stack:
         inputs, outputs = list_devices(sounddevice, pulse)
         source = choose(inputs, settings.source, "input")
@@ -68,6 +71,15 @@ def run_session(
             settings, engine, streams, Controls(enhancer), _Presence(pulse, source, sink)
         )
     _report(status, recorder)
+
+
+def _come_first() -> None:
+    """Ahead of programs that can wait, as sound servers run, where the system lets us: root, or the limits of an
+    audio group. Threads inherit it, so that none of them waits for another that holds the interpreter.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
 
 
 def _watch(

@@ -16,7 +16,7 @@ from truenet_apps.live_devices import Device
 from truenet_apps.live_engine import LiveEngine
 
 BLOCK_SECONDS = 0.008
-LOST_SECONDS = 2.0  # without a callback; the sound server may take a second to start
+LOST_SECONDS = 4.0  # without a callback; a busy machine may stand still for a second or two
 FIRST_SECONDS = 8.0
 CLOSING_SECONDS = 2.0
 IDLE_SECONDS = 0.1
@@ -68,10 +68,16 @@ class Streams:
         self._worker.start()
         try:
             self._streams.append(
-                self._open(sounddevice.InputStream, source, engine.input_hz, self._capture)
+                self._open(sounddevice.InputStream, source, engine.input_hz, self._capture, "low")
             )
             self._streams.append(
-                self._open(sounddevice.OutputStream, sink, engine.output_hz, self._play)
+                self._open(
+                    sounddevice.OutputStream,
+                    sink,
+                    engine.output_hz,
+                    self._play,
+                    _output_latency(sounddevice, sink, engine.margin_seconds),
+                )
             )
             for stream in self._streams:
                 stream.start()
@@ -107,7 +113,9 @@ class Streams:
         ):  # PortAudio hangs over a device that vanished, and would again at the exit
             atexit.register(_leave)
 
-    def _open(self, kind: Any, device: Device, rate_hz: float, callback: Any) -> Any:
+    def _open(
+        self, kind: Any, device: Device, rate_hz: float, callback: Any, latency: str | float
+    ) -> Any:
         variable = "PULSE_SOURCE" if callback == self._capture else "PULSE_SINK"
         with _environment(variable, device.pulse_name):
             return kind(
@@ -116,7 +124,7 @@ class Streams:
                 device=device.index,
                 channels=min(2, device.channels),
                 dtype="float32",
-                latency="low",
+                latency=latency,
                 callback=callback,
             )
 
@@ -147,6 +155,14 @@ class Streams:
         for stream in self._streams:
             stream.abort(ignore_errors=True)
             stream.close(ignore_errors=True)
+
+
+def _output_latency(sounddevice: Any, sink: Device, margin_seconds: float) -> float:
+    """The least that the device does well with; more where a reserve against dropouts is wanted, for it may be the
+    sound server that is late.
+    """
+    least: float = sounddevice.query_devices(sink.index)["default_low_output_latency"]
+    return max(least, margin_seconds / 2)
 
 
 def _leave() -> None:

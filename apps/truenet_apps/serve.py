@@ -18,7 +18,11 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of this machine; 0 takes any free one.")] = PORT,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Open the web page: microphone and files, enhanced in the browser; nothing leaves the device."""
+    """Open the web page: microphone and files, enhanced in the browser; nothing leaves the device.
+
+    It is served to this machine alone. Phones give the microphone to HTTPS pages only: host the page's folder for
+    them (docs/WEB.md).
+    """
     server = page_server(PAGE, port)
     address = f"http://localhost:{server.server_port}/"
     typer.echo(f"{address}  (Ctrl-C ends it)", err=True)

@@ -15,7 +15,7 @@ import * as view from "./view.ts";
 import { writeWav } from "./wav.ts";
 
 const MOST_LIVE_SECONDS = 15 * 60;
-const OVERLOADED = "This device is too busy: you hear the input, unchanged, until the model has caught up.";
+const TOO_BUSY = "This device is too busy: you hear the input, unchanged, until the model has caught up.";
 
 interface Recording {
   before: Float32Array[];
@@ -241,8 +241,8 @@ export class App {
     view.showMissed(heard.missed);
     view.showTime(this.#recording.samples / rate);
     view.showLatency(this.#sound!.latency());
-    if (heard.overloaded && view.elements.status.dataset["state"] === "active") view.showNotice(OVERLOADED);
-    else if (view.elements.notice.textContent === OVERLOADED) view.showNotice();
+    if (heard.tooBusy && view.elements.status.dataset["state"] === "active") view.showNotice(TOO_BUSY);
+    else if (view.elements.notice.textContent === TOO_BUSY) view.showNotice();
     if (this.#recording.samples < MOST_LIVE_SECONDS * rate) return;
     void this.#stopAll();
     view.showNotice("A quarter of an hour is what a web page holds; the recording was stopped.");

@@ -7,7 +7,7 @@ import type { ModelInfo } from "./modelfile.ts";
 import type { Vector } from "./selftest.ts";
 
 const PING_MILLISECONDS = 1500;
-const MOST_UNANSWERED = 4; // a busy device may be late; this is gone
+const MOST_UNANSWERED = 6; // a busy device may be late; this is gone
 
 export interface EngineEvents {
   progress(part: number): void;

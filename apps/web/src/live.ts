@@ -12,6 +12,7 @@ import type { Frame } from "./messages.ts";
 
 export const WAITED_FRAMES = 3; // 24 ms for the model and the way to it and back
 export const MOST_QUEUED_FRAMES = 16;
+const REMEMBERED_FRAMES = 125; // a second
 
 export interface Answer {
   before: Float32Array;
@@ -33,6 +34,7 @@ export class LiveFrames {
   #whole = 0; // the first frame since the last gap that the model has heard all of
   #step = 0; // what the last sample jumped by, faded out over the next frame
   #wasWet = false;
+  #missing = 0; // part of the last frames that were missed
   #last: [dry: number, after: number] = [0, 0];
 
   constructor(hopSamples: number, latencySamples: number, send: (frame: Frame) => void) {
@@ -40,6 +42,11 @@ export class LiveFrames {
     this.#latencyFrames = Math.ceil(latencySamples / hopSamples);
     this.#send = send;
     this.#dry.put(new Float32Array(latencySamples + WAITED_FRAMES * hopSamples));
+  }
+
+  /** Whether it is mostly the input that is heard. */
+  get tooBusy(): boolean {
+    return this.overloaded || this.#missing > 0.5;
   }
 
   /** An enhanced frame came back. */
@@ -78,6 +85,7 @@ export class LiveFrames {
     const wet = number >= this.#whole ? this.#returned.get(number) : undefined;
     for (const old of this.#returned.keys()) if (old <= number) this.#returned.delete(old);
     if (number >= 0 && !wet) this.missed++;
+    this.#missing += (Number(!wet) - this.#missing) / REMEMBERED_FRAMES;
     const after = (wet ?? before).slice();
     this.#join(before, after, wet !== undefined);
     return { before, after };

@@ -51,7 +51,7 @@ export interface Heard {
   after: Float32Array;
   position: number; // samples of the recording played so far; of the microphone, samples so far
   missed: number; // frames that the model did not return in time, so far
-  overloaded: boolean;
+  tooBusy: boolean; // for most of them
   ended: boolean;
 }
 

@@ -81,7 +81,7 @@ class TruenetProcessor extends AudioWorkletProcessor {
       after: concatenate(this.#after),
       position: this.#live ? this.#liveSamples : this.#player.position,
       missed: this.#live?.missed ?? 0,
-      overloaded: this.#live?.overloaded ?? false,
+      tooBusy: this.#live?.tooBusy ?? false,
       ended: !this.#live && this.#player.atEnd,
     };
     this.#before = [];

@@ -6,8 +6,6 @@ import type { Recent } from "./statistics.ts";
 
 export type Saved = "mix" | "voice" | "room" | "noise" | "input" | "heard";
 
-const FRAME_MILLISECONDS_TEXT = (value: number): string => `${value.toFixed(1)} ms`;
-
 function find<T extends HTMLElement = HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
@@ -69,6 +67,7 @@ export function showLive(live: boolean): void {
   find("listen-label").hidden = !live;
   elements.seek.hidden = live;
   elements.play.hidden = live;
+  if (live) elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
 }
 
 export function showPlaying(playing: boolean): void {
@@ -96,9 +95,13 @@ export function showSilence(): void {
   showLevel("after", -Infinity);
 }
 
+/** What a frame takes, against what it may take. */
 export function showTimings(recent: Recent, frameMilliseconds: number): void {
-  find("frame-p50").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.5));
-  find("frame-p99").textContent = FRAME_MILLISECONDS_TEXT(recent.percentile(0.99));
+  for (const [id, part] of [["frame-p50", 0.5], ["frame-p99", 0.99]] as const) {
+    const taken = recent.percentile(part);
+    find(id).textContent = `${taken.toFixed(1)} of ${frameMilliseconds} ms`;
+    find(id).dataset["late"] = String(taken > frameMilliseconds);
+  }
   find("load").textContent = `${Math.round((100 * recent.percentile(0.5)) / frameMilliseconds)} %`;
 }
 

@@ -1,11 +1,13 @@
 /** Chromium with the built page in it, and a microphone that plays a file. */
 
 import { readFileSync } from "node:fs";
-import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright-core";
 import { preview, type PreviewServer } from "vite";
 
 /** Where tests/test_page.py puts recordings and fetches results. */
 export const FOLDER = process.env["TRUENET_PAGE_FOLDER"] ?? "";
+
+const PATIENCE_MILLISECONDS = 400_000; // for what takes a second where nothing else runs
 
 const FLAGS = [
   "--no-sandbox",
@@ -47,6 +49,7 @@ export interface Visit {
   microphone?: boolean;
   offline?: boolean; // with a service worker
   prepare?: (context: BrowserContext) => Promise<unknown>;
+  look?: BrowserContextOptions; // size and colours
 }
 
 /** The page in a browser context of its own, once it has its model or has failed. */
@@ -55,8 +58,9 @@ export async function visit({ browser, address }: Place, options: Visit = {}): P
     permissions: options.microphone ? ["microphone"] : [],
     serviceWorkers: options.offline ? "allow" : "block",
     acceptDownloads: true,
+    ...options.look,
   });
-  context.setDefaultTimeout(120_000);
+  context.setDefaultTimeout(PATIENCE_MILLISECONDS);
   await options.prepare?.(context);
   const page = await context.newPage();
   await page.goto(address);
@@ -70,15 +74,18 @@ export async function settled(page: Page): Promise<void> {
 
 export const status = (page: Page): Promise<string | null> => page.textContent("#status-text");
 
-/** The message that the page shows. */
-export async function notice(page: Page): Promise<string> {
-  await page.waitForSelector("#notice:not([hidden])");
+/** The message that the page shows; one that contains `wanted`, where it may show another before. */
+export async function notice(page: Page, wanted = ""): Promise<string> {
+  await page.waitForFunction((text) => {
+    const shown = document.getElementById("notice")!;
+    return !shown.hidden && shown.textContent!.includes(text);
+  }, wanted);
   return (await page.textContent("#notice")) ?? "";
 }
 
 /** Until the recording that is open has been worked through. */
 export async function worked(page: Page): Promise<void> {
-  await page.waitForSelector("[data-save=mix]:enabled", { timeout: 400_000 });
+  await page.waitForSelector("[data-save=mix]:enabled", { timeout: 3 * PATIENCE_MILLISECONDS });
 }
 
 /** Presses one of the buttons that save, keeps the file in FOLDER and returns its samples. */
@@ -99,6 +106,11 @@ export async function setFaders(page: Page, ...levels: number[]): Promise<void> 
 }
 
 /** Seconds that the page says have passed. */
+export async function second(page: Page): Promise<number> {
+  const [minutes, seconds] = (await page.textContent("#time"))!.split(" ")[0]!.split(":");
+  return 60 * Number(minutes) + Number(seconds);
+}
+
 export async function waitUntilSecond(page: Page, second: number): Promise<void> {
   const passed = (wanted: number): boolean => {
     const [minutes, seconds] = document.getElementById("time")!.textContent!.split(" ")[0]!.split(":");

@@ -33,8 +33,7 @@ it("says what is wrong with a file, then takes three minutes of stereo", async (
     ["hour.wav", "lasts 20 minutes; a web page holds 15"],
   ] as const) {
     await page.setInputFiles("#file", `${FOLDER}/${file}`);
-    await page.waitForFunction((wanted) => document.getElementById("notice")!.textContent!.includes(wanted), message);
-    expect(await notice(page)).toContain(file);
+    expect(await notice(page, message)).toContain(file);
   }
   await page.setInputFiles("#file", `${FOLDER}/minutes.wav`);
   await worked(page);

@@ -65,6 +65,23 @@ it("bounds its queue to a model that does not answer, and returns when it has ca
   expect(sent.map((frame) => frame.number)).toEqual([100]);
 });
 
+it("says so when the model keeps up but is always late", () => {
+  const sent: Frame[] = [];
+  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const busy = Array.from({ length: 300 }, () => {
+    live.process(noise(HOP));
+    if (sent.length > WAITED_FRAMES + 2) live.receive(sent.shift()!);
+    return live.tooBusy;
+  });
+  expect(busy.indexOf(true)).toBeGreaterThan(50);
+  expect(live.overloaded).toBe(false);
+  for (let index = 0; index < 300; index++) {
+    live.process(noise(HOP));
+    sent.splice(0).forEach((frame) => live.receive(frame));
+  }
+  expect(live.tooBusy).toBe(false);
+});
+
 it("does not play what the model makes across the gap of an overload", () => {
   const sent: Frame[] = [];
   const model = doubling();

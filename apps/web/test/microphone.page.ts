@@ -1,12 +1,13 @@
 /** The microphone, played by Chromium from a noisy recording; tests/test_page.py judges the results. */
 
 import { writeFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it, type TestContext } from "vitest";
 import { agreementDb } from "../src/selftest.ts";
 import { levelDb } from "../src/statistics.ts";
-import { close, FOLDER, leave, notice, open, saved, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
+import { close, FOLDER, leave, notice, open, saved, second, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
 
 const RATE_HZ = 16_000;
+const HOP = 128;
 let place: Place;
 beforeAll(async () => void (place = await open()));
 afterEach(() => leave(place));
@@ -19,7 +20,9 @@ it("records, enhances, and offers what it was fed", async () => {
   await waitUntilSecond(page, 9);
   expect(await page.textContent("#latency")).toMatch(/^\d+ ms$/);
   const measured = ["#frame-p50", "#frame-p99", "#load", "#missed"].map((id) => page.textContent(id));
-  console.log("median, 99 %, load, missed:", ...(await Promise.all(measured)));
+  const said = await Promise.all(measured);
+  console.log("median, 99 %, load, missed:", ...said);
+  expect(said.slice(0, 2)).toEqual([expect.stringMatching(/^\d+\.\d of 8 ms$/), expect.stringMatching(/^\d+\.\d of 8 ms$/)]);
   console.log(await page.getAttribute("#latency", "title"));
   writeFileSync(`${FOLDER}/missed.txt`, (await page.textContent("#missed"))!);
   await page.click("#microphone");
@@ -31,7 +34,7 @@ it("records, enhances, and offers what it was fed", async () => {
   expect(input.length).toBeGreaterThan(8.5 * RATE_HZ);
 });
 
-it("bypasses exactly and moves its faders at once, in a context of 44.1 kHz", async () => {
+it("bypasses exactly and moves its faders at once, by keys, in a context of 44.1 kHz", async (context) => {
   const page = await visit(place, {
     microphone: true,
     prepare: (context) =>
@@ -44,23 +47,33 @@ it("bypasses exactly and moves its faders at once, in a context of 44.1 kHz", as
         };
       }),
   });
-  await page.click("#microphone");
   await page.keyboard.press("b");
   expect(await page.getAttribute("#bypass", "aria-pressed")).toBe("true");
+  await page.keyboard.press("m");
   await waitUntilSecond(page, 3);
   await page.keyboard.press("b");
   await setFaders(page, -40, -40, -40);
-  await waitUntilSecond(page, 6);
-  await page.click("#microphone");
+  await waitUntilSecond(page, (await second(page)) + 3);
+  await page.keyboard.press("m");
   const input = await saved(page, "input", "bypass_input");
   const heard = await saved(page, "heard", "bypass_heard");
-  const bypassed = [1.5 * RATE_HZ, 2.5 * RATE_HZ] as const;
+  const bypassed = [RATE_HZ, 2 * RATE_HZ] as const;
   expect(levelDb(input.subarray(...bypassed))).toBeGreaterThan(-60);
   expect(agreementDb(input.subarray(...bypassed), heard.subarray(...bypassed))).toBeGreaterThan(90);
-  // a busy machine may miss a frame, which is then heard as it came
-  const silent = heard.subarray(4.5 * RATE_HZ, 5.3 * RATE_HZ).filter((sample) => Math.abs(sample) < 1e-5);
-  expect(silent.length).toBeGreaterThan(0.6 * RATE_HZ);
+  silentOrMissed(context, input.slice(-RATE_HZ), heard.slice(-RATE_HZ));
 });
+
+/** With all faders down every frame is silent, but for those that came too late: they are heard as they came. */
+function silentOrMissed(context: TestContext, input: Float32Array, heard: Float32Array): void {
+  const frames = Array.from({ length: Math.floor(heard.length / HOP) }, (_, number) => {
+    const part = [number * HOP, (number + 1) * HOP] as const;
+    if (levelDb(heard.subarray(...part)) < -100) return "silent";
+    return agreementDb(input.subarray(...part), heard.subarray(...part)) > 60 ? "missed" : "between";
+  });
+  const count = (what: string): number => frames.filter((frame) => frame === what).length;
+  if (!count("silent")) context.skip(`machine too busy: ${count("missed")} of ${frames.length} frames missed`);
+  expect(count("between")).toBeLessThanOrEqual(2 * count("missed") + 2); // a fade on either side
+}
 
 it("goes on with the input when the worker is killed, says so, and starts again", async () => {
   const page = await visit(place, {
@@ -97,4 +110,33 @@ it("says how to allow a microphone that was denied", async () => {
   const page = await visit(place);
   await page.click("#microphone");
   expect(await notice(page)).toContain("The microphone was not allowed");
+});
+
+it.each([
+  ["NotFoundError", "No microphone was found."],
+  ["NotReadableError", "in use by another program"],
+])("says what to do about a microphone's %s", async (name, message) => {
+  const page = await visit(place);
+  await page.evaluate((error) => {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", error));
+  }, name);
+  await page.click("#microphone");
+  expect(await notice(page)).toContain(message);
+});
+
+it("keeps what it recorded when the microphone is unplugged", async () => {
+  const page = await visit(place, { microphone: true });
+  await page.evaluate(() => {
+    const usual = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      const stream = await usual(wanted);
+      Object.assign(window, { unplug: () => stream.getAudioTracks()[0]!.dispatchEvent(new Event("ended")) });
+      return stream;
+    };
+  });
+  await page.click("#microphone");
+  await waitUntilSecond(page, 1);
+  await page.evaluate(() => (window as unknown as { unplug: () => void }).unplug());
+  await notice(page, "The microphone went away. What it recorded until then is kept.");
+  expect((await saved(page, "input", "unplugged_input")).length).toBeGreaterThan(RATE_HZ);
 });
