@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from truenet.config import read_config, to_dict
 from truenet.validation import enhance
 from truenet.weights import load_weights, save_weights, weights_sha256
-from truenet_apps import adapt_report
+from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import (
     Domain,
@@ -29,10 +29,9 @@ from truenet_apps.adapt_domains import (
 from truenet_apps.adapt_methods import PartialTraining, trained_count, write_adapter
 from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
 from truenet_apps.adapt_run import Adaptation
+from truenet_apps.adapter_model import SHIPPED_WEIGHTS
 from truenet_apps.adapt_scores import Examples, compare, scores, voices
 from truenet_apps.merge import merged
-
-SHIPPED_WEIGHTS = "truenet.safetensors"
 
 
 class Job:
@@ -65,7 +64,7 @@ class Job:
         self.target, self.say = target, say
         self.folder = target.with_name(target.name + ".run")
         self.model_path = target.with_suffix(".onnx")
-        self.weights = weights or _shipped()
+        self.weights = weights or SHIPPED_WEIGHTS
         if not target.parent.is_dir():
             raise ValueError(f"{target}: there is no folder {target.parent}")
         if overwrite:
@@ -85,12 +84,14 @@ class Job:
         speech: Path | None,
         rooms: Path | None,
         minutes: float | None,
+        unpaired: Path | None = None,
     ) -> None:
         """Read everything, say what was found and what will be done, and go on where a run was stopped.
 
         Raises:
             ValueError: what is there cannot be used, or a run of other settings was stopped here.
         """
+        self.unpaired = adapt_unpaired.read_unpaired(unpaired) if unpaired else []
         new, old, identity = self._domains(noise, pairs, speech, rooms)
         for warning in self.warnings:
             self.say(f"warning: {warning}")
@@ -230,12 +231,21 @@ class Job:
                 }
         new, old = results["new domain"], results["original domain"]
         problems = adapt_report.failures(new, old, self.config.steps)
-        adapt_report.write_json(
-            self.target.with_suffix(".report.json"), self._facts(new, old, problems)
-        )
+        facts = self._facts(new, old, problems) | self._listen_to_unpaired()
+        adapt_report.write_json(self.target.with_suffix(".report.json"), facts)
         self._write_picture(signals)
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems
+
+    def _listen_to_unpaired(self) -> dict[str, Any]:
+        if not self.unpaired:
+            return {}
+        heard = adapt_unpaired.listen_to(self.unpaired, self.base, self.adapted)
+        for line in adapt_unpaired.lines(heard):
+            self.say(line)
+        for warning in heard.warnings():
+            self.say(f"warning: {warning}")
+        return {"unpaired": adapt_unpaired.as_json(heard) | {"warnings": heard.warnings()}}
 
     def _facts(
         self, new: adapt_report.Comparisons, old: adapt_report.Comparisons, problems: list[str]
@@ -273,12 +283,6 @@ def _check_method(config: AdaptConfig) -> None:
 
     if config.method not in LEARNING_RATES:
         raise ValueError(f"--method {config.method}: give one of {', '.join(LEARNING_RATES)}")
-
-
-def _shipped() -> Path:
-    from truenet.modelfile import SHIPPED_MODEL
-
-    return SHIPPED_MODEL.with_name(SHIPPED_WEIGHTS)
 
 
 def _identity(parts: Split) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
@@ -54,7 +54,8 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
         "layers": json.dumps(_layers(model)),
         "share": json.dumps(_shared(model)),
     }
-    save_file({n: t.detach().contiguous().clone() for n, t in tensors.items()}, path, metadata)
+    copies = {n: t.detach().contiguous().clone() for n, t in tensors.items()}
+    Path(path).write_bytes(save(copies, metadata))  # save_file lets nobody but the owner read it
 
 
 def load_adapter(model: nn.Module, path: str | Path) -> None:
