@@ -49,6 +49,7 @@ def adapt(
 
     if threads:
         torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as `truenet train` does: small gradients are slow else
     settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say, overwrite)

@@ -101,6 +101,7 @@ class Job:
         self.adaptation = Adaptation(self.config, model, new, old, self.folder, self._warn)
         self.new, self.old = new, old
         seconds = self._announce()
+        self.config = self.adaptation.config
         if minutes is not None and settings is None:
             steps = max(10, int(60 * minutes / (seconds * 1.15)))  # watching takes time too
             self.config = self.adaptation.config = dataclasses.replace(self.config, steps=steps)
@@ -147,8 +148,11 @@ class Job:
         if not path.exists():
             return None
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = stored["config"]
         if minutes is not None:
-            self.config = dataclasses.replace(self.config, steps=stored["config"]["steps"])
+            self.config = dataclasses.replace(self.config, steps=kept["steps"])
+        if self.config.precision == "auto":
+            self.config = dataclasses.replace(self.config, precision=kept["precision"])
         if stored != self._as_settings(identity, minutes):
             raise ValueError(
                 f"{self.folder} holds a run with other recordings or settings that was stopped; give them again to "
@@ -183,7 +187,7 @@ class Job:
         )
         if self.adaptation.step:
             self.say(f"going on from step {self.adaptation.step}")
-        return self.adaptation.seconds_a_step()
+        return self.adaptation.choose_precision()
 
     def _warn(self, message: str) -> None:
         self.warnings.append(message)
