@@ -152,11 +152,13 @@ class StartConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms, and of the three parts in each of them (voice, room, noise)."""
+    """Weights of the terms, and of the three parts in each of them (voice, room, noise); the perceptual term is
+    the voice's alone."""
 
     waveform_cosine: float = 1.0
     magnitude: float = 1.0
     complex_spectrum: float = 0.0
+    perceptual: float = 0.0
     parts: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 

@@ -2,10 +2,12 @@
 
 - waveform cosine (TRU-Net, section 4): −⟨y, ŷ⟩ / (‖y‖ ‖ŷ‖) over segments of four lengths;
 - magnitude (TRU-Net, section 4): |STFT|^0.3 at three resolutions, mean square;
-- complex spectrum (an option, after Ephrat et al. 2018): |STFT|^0.3 e^{jφ}, mean square.
+- complex spectrum (an option, after Ephrat et al. 2018): |STFT|^0.3 e^{jφ}, mean square;
+- perceptual (an option): what PESQ would take off, of the voice alone (`truenet.perceptual`).
 
 All are taken relative to the mixture's level, so that quiet recordings count as much as loud ones. A part that is
-absent (no room, no noise) has no cosine; in the spectral terms it is a target of silence.
+absent (no room, no noise) has no cosine; in the spectral terms it is a target of silence. A voice that is 30 dB
+below the mixture or more has no perceptual term.
 """
 
 from typing import NamedTuple
@@ -14,11 +16,13 @@ import torch
 from torch import Tensor
 
 from truenet.config import LossConfig
+from truenet.perceptual import disturbance
 
 SEGMENT_SAMPLES = (4064, 2032, 1016, 508)
 TRANSFORM_SAMPLES = (1024, 512, 256)
 _COMPRESSION = 0.3
 _SMALLEST_POWER = 1e-6  # of |STFT|² at unit level (window of unit energy): −60 dB; |·|^0.3 has no gradient bound at 0
+_SILENT_VOICE_DB = -30.0
 _SILENT_SEGMENT_DB = -50.0  # a segment this far below the mixture has no direction worth learning
 
 
@@ -49,6 +53,10 @@ def part_losses(estimates: Tensor, targets: Tensor, mixture: Tensor, config: Los
         terms["magnitude"] = weights @ magnitude
         if config.complex_spectrum:
             terms["complex_spectrum"] = weights @ complex_spectrum
+    if config.perceptual:
+        present = targets[0].square().mean(dim=1) > 10 ** (_SILENT_VOICE_DB / 10)
+        disturbed = disturbance(targets[0], estimates[0]) * present
+        terms["perceptual"] = disturbed.sum() / present.sum().clamp(min=1)
     total = sum((getattr(config, name) * value for name, value in terms.items()), torch.zeros(()))
     return Loss(total, {name: value.detach() for name, value in terms.items()})
 

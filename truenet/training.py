@@ -25,7 +25,7 @@ from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
 from truenet.streaming import StreamingTRUNet
 from truenet.training_log import Progress, TrainingLog
-from truenet.validation import validate
+from truenet.validation import merit, validate
 from truenet.weights import load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -267,8 +267,8 @@ class Run:
         if not self.config.validation or self.rank:
             return {}
         scores = validate(self.average, Path(self.config.validation))
-        if scores["pesq_wb"] > self.best:
-            self.best = scores["pesq_wb"]
+        if merit(scores) > self.best:
+            self.best = merit(scores)
             facts = {name: f"{value:.4f}" for name, value in scores.items()}
             save_weights(self.average, self.folder / BEST_WEIGHTS, {**self._facts(), **facts})
         return scores

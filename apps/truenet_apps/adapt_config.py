@@ -66,7 +66,7 @@ class AdaptConfig:
         default_factory=lambda: MixingConfig(crop_samples=CROP_SAMPLES)
     )
     loss: LossConfig = dataclasses.field(
-        default_factory=lambda: LossConfig(2.0, 10.0, 5.0, (1.0, 0.25, 0.5))
+        default_factory=lambda: LossConfig(2.0, 10.0, 5.0, 1.0, (1.0, 0.25, 0.5))
     )
     starts: StartConfig = StartConfig(carried_share=0.4, rested_share=0.2, rest_seconds=10.0)
     precision: Precision = "auto"
