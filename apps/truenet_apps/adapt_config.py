@@ -68,7 +68,9 @@ class AdaptConfig:
     loss: LossConfig = dataclasses.field(
         default_factory=lambda: LossConfig(2.0, 10.0, 5.0, 1.0, (1.0, 0.25, 0.5))
     )
-    starts: StartConfig = StartConfig(carried_share=0.4, rested_share=0.2, rest_seconds=10.0)
+    starts: StartConfig = dataclasses.field(
+        default_factory=lambda: StartConfig(0.4, 0.2, rest_seconds=10.0)
+    )
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:

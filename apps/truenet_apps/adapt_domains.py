@@ -22,6 +22,8 @@ from truenet_apps.adapt_recordings import (
     split,
 )
 
+OVER_MIXTURES = "the interval is over mixtures of them, not over other places"
+
 
 class Mixes(Protocol):
     """Batches that depend on nothing but their number."""
@@ -74,7 +76,7 @@ def mixed_domain(
 
     count = len(noise.pieces["report"])
     held_out = (
-        f"{count} noise recordings that were not trained on"
+        f"{count} noise recordings that were not trained on; {OVER_MIXTURES}"
         if noise.by == "recording"
         else "the last fifth of each noise recording: the interval covers speech, not the place"
     )
@@ -120,7 +122,7 @@ def paired_domain(config: AdaptConfig, pairs: Split) -> Domain:
         mixer("train", config.mixing.crop_samples, config.seed),
         mixer("watch", config.mixing.crop_samples, config.seed + 1),
         mixer("report", for_scoring(config.mixing).crop_samples, config.seed + 2),
-        f"{count} pairs that were not trained on"
+        f"{count} pairs that were not trained on; {OVER_MIXTURES}"
         if pairs.by == "recording"
         else "the ends of the pairs",
     )

@@ -23,7 +23,8 @@ Pairs = Annotated[
     _option(metavar="CLEAN NOISY", text="Two folders of pairs of one name, instead of --noise."),
 ]
 Unpaired = Annotated[
-    Path | None, _option(text="Folder of talk recorded in the place: levels before and after, no training.")
+    Path | None,
+    _option(text="Folder of talk recorded in the place: levels before and after, no training."),
 ]
 Method = Annotated[str | None, _option(text="paca (the default), full, paca+dropbp, lora or bias.")]
 Rank = Annotated[int | None, _option(text="Connections trained of every weight; 8 if left out.")]

@@ -6,17 +6,16 @@ quieter, not how it sounds; so they are reported beside the verdict and have no 
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from truenet.levels import ACTIVE_FRAME_SAMPLES, ACTIVE_RANGE_DB
+from truenet.modelfile import ModelFile
 from truenet.sources import SAMPLE_RATE_HZ, decode, find_audio
-from truenet.streaming import StreamingTRUNet
-from truenet.validation import enhance
+from truenet_apps.adapt_scores import voices
 from truenet_apps.metering import LevelMeter
 
 HEARD_SAMPLES = 20 * SAMPLE_RATE_HZ
@@ -64,19 +63,13 @@ def read_unpaired(folder: Path) -> list[Samples]:
     return [decode(path)[:HEARD_SAMPLES].mean(axis=1) for path in find_audio(folder)]
 
 
-def listen_to(
-    recordings: Sequence[Samples],
-    base: StreamingTRUNet,
-    adapted: StreamingTRUNet,
-    tick: Callable[[], None] = lambda: None,
-) -> Unpaired:
+def listen_to(recordings: Sequence[Samples], base: ModelFile, adapted: ModelFile) -> Unpaired:
     """Levels of recordings, and of what both models take for the voice in them."""
     rows = []
     for samples in recordings:
-        voices = [enhance(m, torch.from_numpy(samples)).numpy() for m in (base, adapted)]
-        is_talk = talk_frames(voices[0])
-        rows.append([levels(signal, is_talk) for signal in (samples, *voices)])
-        tick()
+        before, after = (voices(model, samples[None])[0] for model in (base, adapted))
+        is_talk = talk_frames(before)
+        rows.append([levels(signal, is_talk) for signal in (samples, before, after)])
     return Unpaired(len(rows), *(_mean(column) for column in zip(*rows, strict=True)))
 
 
@@ -96,7 +89,9 @@ def levels(signal: Samples, is_talk: NDArray[np.bool_]) -> Levels:
     meter.add(signal[:, None])
     snr_db = meter.snr_db
     return Levels(
-        _decibels(power[~is_talk]), _decibels(power[is_talk]), math.nan if snr_db is None else snr_db
+        _decibels(power[~is_talk]),
+        _decibels(power[is_talk]),
+        math.nan if snr_db is None else snr_db,
     )
 
 

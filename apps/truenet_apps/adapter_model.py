@@ -1,4 +1,4 @@
-"""The model file of an adapter: merged with the weights in the package and exported once, then kept in the user's cache."""
+"""The model file of an adapter: merged with the weights in the package once, then kept in the user's cache."""
 
 import hashlib
 import os
