@@ -99,15 +99,17 @@ class Adaptation:
     def choose_precision(self) -> float:
         """Settle by measurement what "auto" is on this processor; the seconds of a step."""
         seconds = self.seconds_a_step()
-        if self.config.precision == "auto":
-            self.model.mixed_precision = True
-            faster = self.seconds_a_step()
-            is_faster = faster < CLEARLY_FASTER * seconds
-            self.model.mixed_precision = is_faster
-            self.config = dataclasses.replace(
-                self.config, precision="bfloat16" if is_faster else "float32"
-            )
-            seconds = min(seconds, faster)
+        if self.config.precision != "auto":
+            return seconds
+        self.model.mixed_precision = True
+        faster = self.seconds_a_step()
+        if faster < CLEARLY_FASTER * seconds:
+            self.config = dataclasses.replace(self.config, precision="bfloat16")
+            self.history.clear()  # compared are losses of one precision
+            self._watch()
+            return faster
+        self.config = dataclasses.replace(self.config, precision="float32")
+        self.model.mixed_precision = False
         return seconds
 
     def seconds_a_step(self) -> float:
@@ -201,11 +203,9 @@ class Adaptation:
 
         The best has the lowest loss in the new domain plus what the original one lost.
         """
-        trained, precision = self.values(), self.model.mixed_precision
+        trained = self.values()
         self.training.resume(self.average, self.step)
-        self.model.mixed_precision = False  # as the model file
         new, old = (watched_loss(self.model, m, self.config.loss) for m in self._watched_mixtures)
-        self.model.mixed_precision = precision
         self.training.resume(trained, self.step)
         recent = sum(self.recent) / len(self.recent) if self.recent else float("nan")
         self.recent.clear()
