@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compare the methods of `truenet adapt` on three made domains, and write the table into docs/ADAPT.md.
 
-Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N] [--config JSON] [--domains ...] [--methods ...]
+Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N | --steps N --equal-seconds] [--config JSON]
+       [--domains ...] [--methods ...] [--made]
 
 DATA is the shared data. The domains are made of its recordings, changed as the base model's training never does
 (slowed, coloured, with hum, in lively rooms), and held out by recording. Every run is `truenet adapt`; a run that was
@@ -9,6 +10,7 @@ made before is not repeated, so the command can be stopped and given again. New 
 """
 
 import argparse
+import dataclasses
 import json
 import re
 import resource
@@ -27,28 +29,37 @@ import soxr
 RATE_HZ = 16_000
 SECONDS = 15
 RECORDINGS = 8  # the last quarter of them is held out
-DOMAINS = ("machines with hum", "keyboard and babble, lively room", "wind and rain")
+DOMAINS = ("kitchen machine with hum", "keyboard and babble, lively room", "wind and rain")
 METHODS = ("full", "paca", "paca+dropbp", "lora", "bias")
 START, END = "<!-- made by scripts/adapt_benchmark.py -->", "<!-- end -->"
 ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "truenet" / "models" / "truenet.safetensors"
 
 
 def main() -> None:
     arguments = parse()
-    weights = ROOT / "truenet" / "models" / "truenet.safetensors"
     rows: list[dict[str, Any]] = []
+    costs = {method: cost(method, arguments) for method in arguments.methods}
     for domain in arguments.domains:
         folder = arguments.work / slug(domain)
         make_domain(domain, arguments.data, folder)
         for method in arguments.methods:
-            result = run(folder, domain, method, weights, arguments)
-            if result is None:
-                continue
-            rows.append({"domain": domain, "method": method, **result})
-            print(json.dumps(rows[-1]), file=sys.stderr)
-    made = [method for method in METHODS if any(row["method"] == method for row in rows)]
-    costs = {method: cost(method, weights, arguments) for method in made}
+            steps = steps_of(method, costs, arguments)
+            result = run(folder, domain, method, steps, arguments)
+            if result is not None:
+                rows.append({"domain": domain, "method": method, "steps": steps, **result})
+                print(json.dumps(rows[-1]), file=sys.stderr)
+    if not rows:
+        raise SystemExit("no run of these weights was made yet: leave --made out")
     write_table(rows, costs, arguments)
+
+
+def steps_of(method: str, costs: dict[str, dict[str, float]], arguments: argparse.Namespace) -> int:
+    """As many for all; or as many as take the first method's processor time."""
+    if not arguments.equal_seconds:
+        return arguments.steps
+    first = costs[arguments.methods[0]]["seconds"]
+    return max(1, round(arguments.steps * first / costs[method]["seconds"]))
 
 
 def parse() -> argparse.Namespace:
@@ -58,7 +69,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/adapt"))
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--minutes", type=float, help="equal time instead of equal steps")
+    parser.add_argument(
+        "--equal-seconds", action="store_true", help="other steps, in the first method's time"
+    )
     parser.add_argument("--config", type=Path)
     parser.add_argument("--domains", nargs="+", default=DOMAINS, choices=DOMAINS)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
@@ -89,22 +102,21 @@ def make_domain(domain: str, data: Path, folder: Path) -> None:
 
 
 def machine(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
-    """A household machine at two thirds of its speed, resonant, over hum of 50 Hz with many harmonics."""
-    names = (
-        "arabic_sc/washing-machine", "timgrau/dishwasher", "timgrau/vacuum", "timgrau/air-conditioner",
-        "gui-project/construction", "openrct2/machinery", "ambie/vacuum", "sonicpi/printer",
-    )  # fmt: skip
-    track = slowed(data / "train" / "noise" / names[index], 0.67)
-    resonance = scipy.signal.iirpeak(generator.uniform(600, 1400), 3, RATE_HZ)
-    track = unit(track) + 2 * unit(scipy.signal.lfilter(*resonance, track))
+    """One kitchen with a dishwasher at three quarters of its speed, a resonance, and hum of 50 Hz with many harmonics.
+
+    The same machine every time, as in a place; other recordings of it every time.
+    """
+    files = sorted((data / "train" / "noise" / "timgrau" / "dishwasher").glob("*.flac"))
+    track = slowed(
+        [files[i] for i in np.array_split(np.arange(len(files)), RECORDINGS)[index]], 0.75
+    )
+    resonance = scipy.signal.iirpeak(1100, 3, RATE_HZ)
+    track = unit(track) + 1.5 * unit(scipy.signal.lfilter(*resonance, track))
     time_s = np.arange(len(track)) / RATE_HZ
     harmonics = [
-        generator.uniform(0.2, 1)
-        / k**0.4
-        * np.sin(2 * np.pi * (50 * k * time_s + generator.random()))
-        for k in range(1, 60, 2)
+        k**-0.6 * np.sin(2 * np.pi * (50 * k * time_s + generator.random())) for k in range(1, 40)
     ]
-    return unit(track) + unit(np.sum(harmonics, axis=0))
+    return unit(track) + 0.5 * unit(np.sum(harmonics, axis=0))
 
 
 def office(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
@@ -138,16 +150,14 @@ def weather(data: Path, index: int, generator: np.random.Generator) -> np.ndarra
         *scipy.signal.butter(2, 120, fs=RATE_HZ), generator.standard_normal(len(gusts))
     )
     return (
-        unit(slowed(noise / rain, 0.75))
-        + unit(slowed(noise / wind / "wind", 0.75))
+        unit(slowed(sorted((noise / rain).glob("*.flac")), 0.75))
+        + unit(slowed(sorted((noise / wind / "wind").glob("*.flac")), 0.75))
         + 2 * gusts * unit(rumble)
     )
 
 
-def slowed(folder: Path, speed: float) -> np.ndarray:
-    return soxr.resample(read(sorted(folder.glob("*.flac"))), RATE_HZ * speed, RATE_HZ)[
-        : SECONDS * RATE_HZ
-    ]
+def slowed(paths: list[Path], speed: float) -> np.ndarray:
+    return soxr.resample(read(paths), RATE_HZ * speed, RATE_HZ)[: SECONDS * RATE_HZ]
 
 
 def read(paths: list[Path]) -> np.ndarray:
@@ -185,35 +195,43 @@ def make_rooms(folder: Path) -> None:
 
 
 def run(
-    folder: Path, domain: str, method: str, weights: Path, arguments: argparse.Namespace
+    folder: Path, domain: str, method: str, steps: int, arguments: argparse.Namespace
 ) -> dict[str, Any] | None:
     """One adaptation; its report, from the last time if there is one of these weights and settings."""
-    length = f"{arguments.minutes:g}min" if arguments.minutes else f"{arguments.steps}"
-    adapter = folder / f"{slug(method)}_{length}.adapter"
+    adapter = folder / f"{slug(method)}_{steps}.adapter"
     report_path, cost_path = adapter.with_suffix(".report.json"), adapter.with_suffix(".cost.json")
     report = json.loads(report_path.read_text()) if report_path.exists() else {}
-    if report.get("weights_sha256") != sha256(weights) or not cost_path.exists():
+    if report.get("weights_sha256") != sha256(WEIGHTS) or not cost_path.exists():
         if arguments.made:
             return None
         command = [sys.executable, "-m", "truenet_apps", "adapt", "--noise", str(folder / "noise")]
         command += ["-o", str(adapter), "--method", method, "--threads", str(arguments.threads)]
-        command += (
-            ["--minutes", str(arguments.minutes)]
-            if arguments.minutes
-            else ["--steps", str(arguments.steps)]
-        )
+        command += ["--steps", str(steps)]
         command += ["--rooms", str(folder / "rooms")] if domain == DOMAINS[1] else []
         command += ["--config", str(arguments.config)] if arguments.config else []
         command += ["--overwrite"] if report else []
-        started = time.perf_counter()
+        started, used = time.perf_counter(), processor_seconds()
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         if done.returncode not in (0, 3):
             raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-        seconds = time.perf_counter() - started
-        cost_path.write_text(json.dumps({"seconds": seconds}))
+        print(done.stderr, file=sys.stderr)
+        cost_path.write_text(
+            json.dumps(
+                {
+                    "whole_seconds": time.perf_counter() - started,
+                    "processor_seconds": processor_seconds() - used,
+                }
+            )
+        )
         report = json.loads(report_path.read_text())
-    return {**{key: report[key] for key in ("new", "original", "adapter_bytes", "trained", "best_step")},
-            "whole_seconds": json.loads(cost_path.read_text())["seconds"]}  # fmt: skip
+    names = ("new", "original", "adapter_bytes", "trained", "best_step", "success", "config")
+    return {key: report[key] for key in names} | json.loads(cost_path.read_text())
+
+
+def processor_seconds() -> float:
+    """Of all processes that were run from here."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def sha256(path: Path) -> str:
@@ -222,38 +240,47 @@ def sha256(path: Path) -> str:
     return weights_sha256(path)
 
 
-def cost(method: str, weights: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Bytes that a step keeps, peak memory and seconds of a step, in a process of its own."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import adapt_benchmark as b; "
-    )
-    code += f"b.print_cost({method!r}, {str(weights)!r}, {arguments.threads})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+def cost(method: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Bytes that a step keeps, peak memory and seconds of a step, in a process of its own; kept for the next time."""
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    kept = arguments.work / f"cost_{slug(method)}_{sha256(WEIGHTS)[:12]}.json"
+    if not kept.exists():
+        code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import adapt_benchmark as b; "
+        code += f"b.print_cost({method!r}, {str(arguments.config or '')!r}, {arguments.threads})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        kept.write_text(done.stdout)
+    return dict(json.loads(kept.read_text()))
 
 
-def print_cost(method: str, weights: str, threads: int) -> None:
-    """Measure a method on six crops of noise."""
+def print_cost(method: str, settings: str, threads: int) -> None:
+    """Measure a step of a method on noise."""
     import torch
 
     import partialgrad
+    from truenet.config import read_config
     from truenet.mixing import Mixture
     from truenet.weights import load_weights
-    from truenet_apps.adapt_config import CROP_SAMPLES, AdaptConfig
+    from truenet_apps.adapt_config import AdaptConfig
     from truenet_apps.adapt_methods import start
     from truenet_apps.adapt_run import crop_losses
 
     torch.set_num_threads(threads or torch.get_num_threads())
-    config = AdaptConfig(method=method)  # type: ignore[arg-type]
-    model, _ = load_weights(Path(weights))
+    torch.set_flush_denormal(True)
+    config = read_config(AdaptConfig, Path(settings)) if settings else AdaptConfig()
+    config = dataclasses.replace(config, method=method)
+    model, _ = load_weights(WEIGHTS)
     training = start(model, config)
-    parts = 0.05 * torch.randn(3, 6, CROP_SAMPLES)
+    model.mixed_precision = config.precision == "bfloat16"
+    parts = 0.05 * torch.randn(3, config.batch_crops, config.mixing.crop_samples)
     mixture = Mixture(parts.sum(0), *parts)
     before = peak_mb()
     kept = [
         partialgrad.saved_bytes(lambda: crop_losses(model, mixture, config.loss), model),
         partialgrad.saved_bytes(
-            lambda: model.parts(mixture.mixture, model.initial_state(6)), model
+            lambda: model.parts(mixture.mixture, model.initial_state(config.batch_crops)),
+            model,
         ),
     ]
     seconds = []
@@ -276,45 +303,57 @@ def write_table(
     rows: list[dict[str, Any]], costs: dict[str, dict[str, float]], arguments: argparse.Namespace
 ) -> None:
     lines = [
-        "| domain | method | PESQ-WB here | SI-SDR here | PESQ-WB elsewhere | best step |",
-        "|---|---|---|---|---|---:|",
+        "| domain | method | steps | PESQ-WB here | STOI here | SI-SDR here | PESQ-WB elsewhere "
+        "| success | processor time |",
+        "|---|---|---:|---|---|---|---|---|---:|",
     ]
     for row in rows:
         cells = [
+            row["domain"],
+            row["method"],
+            str(row["steps"]),
             interval(row["new"]["pesq_wb"]),
-            interval(row["new"]["si_sdr_db"], 1),
+            interval(row["new"]["stoi"], 3),
+            interval(row["new"]["si_sdr_db"]),
             interval(row["original"]["pesq_wb"]),
+            "yes" if row["success"] else "no",
+            f"{row['processor_seconds']:.0f} s",
         ]
-        lines.append(
-            f"| {row['domain']} | {row['method']} | {' | '.join(cells)} | {row['best_step']} |"
-        )
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
         "| method | trained | adapter | a step keeps | of it the net | peak above start | processor time a step |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     sizes = {row["method"]: row for row in rows}
-    for method, one in costs.items():
-        row = sizes[method]
+    for method, row in sizes.items():
+        one = costs[method]
         lines.append(
             f"| {method} | {row['trained']:,} | {row['adapter_bytes'] / 1000:.0f} kB | {one['step_mb']:.0f} MB | "
             f"{one['network_mb']:.0f} MB | {one['peak_mb']:.0f} MB | {one['seconds']:.2f} s |"
         )
-    length = f"{arguments.minutes:g} minutes" if arguments.minutes else f"{arguments.steps} steps"
-    base = sha256(ROOT / "truenet" / "models" / "truenet.safetensors")[:12]
-    facts = f"{length}, base weights {base}, {time.strftime('%Y-%m-%d')}"
+    facts = describe(rows[0]["config"], arguments)
     page = ROOT / "docs" / "ADAPT.md"
     text = page.read_text(encoding="utf-8")
     first, last = text.index(START) + len(START), text.index(END)
     page.write_text(
-        text[:first]
-        + "\n"
-        + facts
-        + ", change against the base and its 95 % interval:\n\n"
-        + "\n".join(lines)
-        + "\n"
-        + text[last:],
+        text[:first] + "\n" + facts + "\n\n" + "\n".join(lines) + "\n" + text[last:],
         encoding="utf-8",
+    )
+
+
+def describe(config: dict[str, Any], arguments: argparse.Namespace) -> str:
+    """What all rows have in common."""
+    from truenet.weights import load_weights
+
+    _, facts = load_weights(WEIGHTS)
+    crops, old = config["batch_crops"], config["old_crops"]
+    length = "the processor time of the first method" if arguments.equal_seconds else "equal steps"
+    return (
+        f"Base weights {sha256(WEIGHTS)[:12]} ({facts['hours_seen']} h seen), {time.strftime('%Y-%m-%d')}; {length}, "
+        f"{crops} crops of {config['mixing']['crop_samples'] / RATE_HZ:.1f} s a step, {old} of them of the original "
+        f"domain, {config['precision']}; "
+        f"change against the base over {config['report_mixtures']} held-out mixtures, and its 95 % interval."
     )
 
 

@@ -1,5 +1,6 @@
 """What is noticed about recordings, and what is held out."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,18 @@ def test_each_group_of_several_files_holds_one_out() -> None:
     made = split(pieces, ["a", "a", "a", "a", "b", "b", "c"])
     assert sorted(int(piece[0]) for piece in made.pieces["report"]) == [3, 5]
     assert made.groups["report"] == ["a", "b"]
+
+
+def test_weights_are_of_the_groups_that_a_part_has() -> None:
+    pieces = [np.zeros(16_000, np.int16) for _ in range(6)]
+    made = dataclasses.replace(split(pieces, list("aaabbb")), weights=(("a", 3.0), ("c", 9.0)))
+    recordings = made.recordings("train")
+    share = sum(
+        p
+        for p, name in zip(recordings.probabilities, recordings.sources, strict=True)
+        if name == "a"
+    )
+    assert share == pytest.approx(0.75)
 
 
 def test_the_fingerprint_is_of_the_samples() -> None:

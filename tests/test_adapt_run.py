@@ -21,7 +21,7 @@ from truenet_apps.adapt_methods import apply_adapter, start, trained_count, writ
 from truenet_apps.adapt_run import CHECKPOINT, Adaptation
 
 METHODS = tuple(LEARNING_RATES)
-CROP = 4064
+CROP = 8128
 
 
 def base() -> StreamingTRUNet:

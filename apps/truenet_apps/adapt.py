@@ -21,6 +21,7 @@ def adapt(
     rooms: options.Rooms = None,
     speech: options.Speech = None,
     pairs: options.Pairs = None,
+    unpaired: options.Unpaired = None,
     method: options.Method = None,
     rank: options.Rank = None,
     steps: options.Steps = None,
@@ -48,10 +49,11 @@ def adapt(
 
     if threads:
         torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as `truenet train` does: small gradients are slow else
     settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say, overwrite)
-    job.open(noise, pairs, speech, rooms, minutes)
+    job.open(noise, pairs, speech, rooms, minutes, unpaired)
     stop = StopOnSignal("stopping after this step; the best so far is kept")
     reporter = _Reporter()
     finished = job.adaptation.train(reporter, lambda: stop.asked)

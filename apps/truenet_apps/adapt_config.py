@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from truenet.config import LossConfig, MixingConfig
+from truenet.config import LossConfig, MixingConfig, StartConfig
 
 Method = Literal["paca", "full", "paca+dropbp", "lora", "bias"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 # Of Adam, by method. The base ended at a rate of zero: at 2e-3, where its training began, PaCA took PESQ from both
 # domains within 36 steps, and less of it at 4e-4 (docs/ADAPT.md).
@@ -42,6 +43,8 @@ class AdaptConfig:
     ema_decay: of the moving average of what is trained, which is what is watched and kept.
     watch_crops, watch_steps: mixtures of each domain that are watched, and how often; the best step by them is kept.
     report_mixtures: held-out mixtures of each domain in the report.
+    loss, starts: those that the base was trained with.
+    precision: of the network in a training step; auto takes bfloat16 where it is clearly faster.
     mixing, old_mixing: of the new and of the original domain; their folders are not used.
     """
 
@@ -63,8 +66,12 @@ class AdaptConfig:
         default_factory=lambda: MixingConfig(crop_samples=CROP_SAMPLES)
     )
     loss: LossConfig = dataclasses.field(
-        default_factory=lambda: LossConfig(1.0, 10.0, 5.0, parts=(1.0, 0.25, 0.5))
+        default_factory=lambda: LossConfig(2.0, 10.0, 5.0, 1.0, (1.0, 0.25, 0.5))
     )
+    starts: StartConfig = dataclasses.field(
+        default_factory=lambda: StartConfig(0.4, 0.2, rest_seconds=10.0)
+    )
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name in ("rank", "steps", "batch_crops", "watch_crops", "watch_steps"):

@@ -22,6 +22,13 @@ from truenet_apps.adapt_recordings import (
     split,
 )
 
+# As in the base's training (recipes/): a voice target must be dry, and these differ in that.
+SPEECH_WEIGHTS = (
+    *(("emodb", 2.0), ("vctk", 2.0), ("kerstin", 2.0), ("nathalie", 2.0), ("picovoice_s2i", 1.5)),
+    *(("librispeech_crowd", 1.5), ("librispeech_other", 1.5), ("arabic_sc", 0.4)),
+)
+OVER_MIXTURES = "the interval is over mixtures of them, not over other places"
+
 
 class Mixes(Protocol):
     """Batches that depend on nothing but their number."""
@@ -74,7 +81,7 @@ def mixed_domain(
 
     count = len(noise.pieces["report"])
     held_out = (
-        f"{count} noise recordings that were not trained on"
+        f"{count} noise recordings that were not trained on; {OVER_MIXTURES}"
         if noise.by == "recording"
         else "the last fifth of each noise recording: the interval covers speech, not the place"
     )
@@ -120,7 +127,7 @@ def paired_domain(config: AdaptConfig, pairs: Split) -> Domain:
         mixer("train", config.mixing.crop_samples, config.seed),
         mixer("watch", config.mixing.crop_samples, config.seed + 1),
         mixer("report", for_scoring(config.mixing).crop_samples, config.seed + 2),
-        f"{count} pairs that were not trained on"
+        f"{count} pairs that were not trained on; {OVER_MIXTURES}"
         if pairs.by == "recording"
         else "the ends of the pairs",
     )
@@ -178,14 +185,14 @@ def open_data() -> tuple[Split, Split, dict[Part, Rooms]]:
         kind: Recordings.from_folders([truenet_data.folder("heldout", kind)])
         for kind in ("noise", "speech")
     }
-    splits = [_with_report(train[kind], heldout[kind]) for kind in ("noise", "speech")]
+    noise, speech = (_with_report(train[kind], heldout[kind]) for kind in ("noise", "speech"))
     direct_ms = MixingConfig().direct_ms
     rooms: dict[Part, Rooms] = {
         "train": Rooms.from_folders([truenet_data.folder("train", "rooms")], direct_ms),
         "report": Rooms.from_folders([truenet_data.folder("heldout", "rooms")], direct_ms),
     }
     rooms["watch"] = rooms["train"]
-    return splits[0], splits[1], rooms
+    return noise, dataclasses.replace(speech, weights=SPEECH_WEIGHTS), rooms
 
 
 def _with_report(train: Recordings, heldout: Recordings) -> Split:

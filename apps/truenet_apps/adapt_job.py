@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from truenet.config import read_config, to_dict
-from truenet.validation import enhance
+from truenet.modelfile import ModelFile
 from truenet.weights import load_weights, save_weights, weights_sha256
-from truenet_apps import adapt_report
+from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import (
     Domain,
@@ -27,12 +26,12 @@ from truenet_apps.adapt_domains import (
     read_speech,
 )
 from truenet_apps.adapt_methods import PartialTraining, trained_count, write_adapter
+from truenet_apps.adapt_proof import Proof, model_file, prove
 from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
 from truenet_apps.adapt_run import Adaptation
-from truenet_apps.adapt_scores import Examples, compare, scores, voices
+from truenet_apps.adapt_scores import voices
+from truenet_apps.adapter_model import SHIPPED_WEIGHTS
 from truenet_apps.merge import merged
-
-SHIPPED_WEIGHTS = "truenet.safetensors"
 
 
 class Job:
@@ -65,7 +64,7 @@ class Job:
         self.target, self.say = target, say
         self.folder = target.with_name(target.name + ".run")
         self.model_path = target.with_suffix(".onnx")
-        self.weights = weights or _shipped()
+        self.weights = weights or SHIPPED_WEIGHTS
         if not target.parent.is_dir():
             raise ValueError(f"{target}: there is no folder {target.parent}")
         if overwrite:
@@ -74,7 +73,7 @@ class Job:
             for path in (target, self.model_path):
                 if path.exists():
                     raise ValueError(f"{path} exists; give --overwrite to replace it")
-        self.base, _ = load_weights(self.weights)
+        self.base = model_file(self.weights)
         self.warnings: list[str] = []
         self.found = ""
 
@@ -85,21 +84,25 @@ class Job:
         speech: Path | None,
         rooms: Path | None,
         minutes: float | None,
+        unpaired: Path | None = None,
     ) -> None:
         """Read everything, say what was found and what will be done, and go on where a run was stopped.
 
         Raises:
             ValueError: what is there cannot be used, or a run of other settings was stopped here.
         """
+        self.unpaired = adapt_unpaired.read_unpaired(unpaired) if unpaired else []
         new, old, identity = self._domains(noise, pairs, speech, rooms)
         for warning in self.warnings:
             self.say(f"warning: {warning}")
         self.say(self.found)
         settings = self._settings(identity, minutes)
         model, _ = load_weights(self.weights)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.adaptation = Adaptation(self.config, model, new, old, self.folder, self._warn)
         self.new, self.old = new, old
         seconds = self._announce()
+        self.config = self.adaptation.config
         if minutes is not None and settings is None:
             steps = max(10, int(60 * minutes / (seconds * 1.15)))  # watching takes time too
             self.config = self.adaptation.config = dataclasses.replace(self.config, steps=steps)
@@ -136,7 +139,7 @@ class Job:
         return new, old, " ".join(map(_identity, parts)) + f" {rooms}"
 
     def _voice_level_db(self, samples: NDArray[np.float32]) -> float:
-        voice = enhance(self.base, torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+        voice = voices(self.base, samples[None])
         kept, whole = (float(np.mean(x.astype(np.float64) ** 2)) for x in (voice, samples))
         return 10 * math.log10(max(kept, 1e-20) / max(whole, 1e-20))
 
@@ -146,8 +149,11 @@ class Job:
         if not path.exists():
             return None
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = stored["config"]
         if minutes is not None:
-            self.config = dataclasses.replace(self.config, steps=stored["config"]["steps"])
+            self.config = dataclasses.replace(self.config, steps=kept["steps"])
+        if self.config.precision == "auto":
+            self.config = dataclasses.replace(self.config, precision=kept["precision"])
         if stored != self._as_settings(identity, minutes):
             raise ValueError(
                 f"{self.folder} holds a run with other recordings or settings that was stopped; give them again to "
@@ -176,13 +182,13 @@ class Job:
         if isinstance(training, PartialTraining):
             detail = f" in {sum(row.trained > 0 for row in training.plan.rows)} layers"
         self.say(
-            f"{self.config.method}: trains {count:,} of {sum(p.numel() for p in self.base.parameters()):,} numbers"
+            f"{self.config.method}: trains {count:,} of {self.parameters:,} numbers"
             f"{detail}, {2 * count / 1000:.0f} kB as an adapter; {self.config.old_crops} of "
             f"{self.config.batch_crops} mixtures of a step are of the original domain"
         )
         if self.adaptation.step:
             self.say(f"going on from step {self.adaptation.step}")
-        return self.adaptation.seconds_a_step()
+        return self.adaptation.choose_precision()
 
     def _warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -195,11 +201,11 @@ class Job:
         self.adaptation.take_best()
         facts = {"adapted_to": self.target.stem, "method": self.config.method}
         write_adapter(self.adaptation.training, self.target, facts)
-        self.adapted, merged_facts = merged(self.weights, self.target)
+        model, merged_facts = merged(self.weights, self.target)
         self.folder.mkdir(exist_ok=True)
         temporary = self.folder / "merged.safetensors"
         try:
-            save_weights(self.adapted, temporary, merged_facts)
+            save_weights(model, temporary, merged_facts)
             export(temporary, self.model_path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -210,36 +216,24 @@ class Job:
 
     def report(self) -> list[str]:
         """Score what was written on what was held out, write the report, end the run; why it is no success."""
-        count = self.config.report_mixtures
-        self.say(f"scoring {count} held-out mixtures of each domain")
-        results, signals = {}, {}
-        for name, domain in (("new domain", self.new), ("original domain", self.old)):
-            examples = Examples.draw(domain, count)
-            estimates = [voices(model, examples.noisy) for model in (self.base, self.adapted)]
-            found = [scores(examples.clean, x) for x in (examples.noisy.numpy(), *estimates)]
-            results[name] = compare(found[0], found[1], found[2])
-            for line in adapt_report.lines(name, results[name]):
-                self.say(line)
-            self.say(f"  ({domain.held_out})")
-            if domain is self.new:
-                signals = {
-                    "noisy": examples.noisy[0].numpy(),
-                    "before": estimates[0][0],
-                    "after": estimates[1][0],
-                    "clean": examples.clean[0].numpy(),
-                }
-        new, old = results["new domain"], results["original domain"]
-        problems = adapt_report.failures(new, old, self.config.steps)
-        adapt_report.write_json(
-            self.target.with_suffix(".report.json"), self._facts(new, old, problems)
+        proof = prove(
+            (self.base, ModelFile(self.model_path)),
+            (self.new, self.old),
+            self.config.report_mixtures,
+            self.unpaired,
+            self.say,
         )
-        self._write_picture(signals)
+        for warning in proof.unpaired.warnings() if proof.unpaired else ():
+            self._warn(warning)
+        problems = adapt_report.failures(proof.new, proof.old, self.config.steps)
+        adapt_report.write_json(
+            self.target.with_suffix(".report.json"), self._facts(proof, problems)
+        )
+        self._write_picture(proof.signals)
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems
 
-    def _facts(
-        self, new: adapt_report.Comparisons, old: adapt_report.Comparisons, problems: list[str]
-    ) -> dict[str, Any]:
+    def _facts(self, proof: Proof, problems: list[str]) -> dict[str, Any]:
         return {
             "success": not problems,
             "problems": problems,
@@ -247,8 +241,9 @@ class Job:
             "warnings": self.warnings,
             "held_out": {"new": self.new.held_out, "original": self.old.held_out},
             "interval": "95 %, Student's t of the paired change over the mixtures",
-            "new": adapt_report.as_json(new),
-            "original": adapt_report.as_json(old),
+            "new": adapt_report.as_json(proof.new),
+            "original": adapt_report.as_json(proof.old),
+            "unpaired": adapt_unpaired.as_json(proof.unpaired) if proof.unpaired else None,
             "best_step": self.adaptation.best_step,
             "trained": trained_count(self.adaptation.training),
             "adapter_bytes": self.target.stat().st_size,
@@ -260,12 +255,11 @@ class Job:
     def _write_picture(self, signals: dict[str, NDArray[np.float32]]) -> None:
         path = self.target.with_suffix(".report.png")
         try:
-            adapt_report.write_picture(path, self.adaptation.history, signals, self._rate_hz())
+            adapt_report.write_picture(
+                path, self.adaptation.history, signals, self.base.info.sample_rate_hz
+            )
         except ModuleNotFoundError as error:
             self.say(f"no picture, {error.name} is not installed; run: pip install 'truenet[plot]'")
-
-    def _rate_hz(self) -> int:
-        return self.base.config.sample_rate_hz
 
 
 def _check_method(config: AdaptConfig) -> None:
@@ -273,12 +267,6 @@ def _check_method(config: AdaptConfig) -> None:
 
     if config.method not in LEARNING_RATES:
         raise ValueError(f"--method {config.method}: give one of {', '.join(LEARNING_RATES)}")
-
-
-def _shipped() -> Path:
-    from truenet.modelfile import SHIPPED_MODEL
-
-    return SHIPPED_MODEL.with_name(SHIPPED_WEIGHTS)
 
 
 def _identity(parts: Split) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from partialgrad.adapters import base_hash
@@ -64,7 +64,7 @@ class LowRankTraining:
     def save(self, path: Path) -> None:
         """Write the factors."""
         tensors = {name: value.detach().contiguous() for name, value in self.parameters.items()}
-        save_file(tensors, path, {"format": LORA_FORMAT, "base_sha256": self.base_sha256})
+        path.write_bytes(save(tensors, {"format": LORA_FORMAT, "base_sha256": self.base_sha256}))
 
     @torch.no_grad()
     def _write(self) -> None:

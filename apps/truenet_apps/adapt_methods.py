@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import partialgrad
@@ -153,7 +153,7 @@ def write_adapter(training: Training, path: Path, facts: Mapping[str, str]) -> N
         with safe_open(temporary, framework="pt") as file:
             metadata = {**file.metadata(), **facts}
             tensors = {name: _half(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

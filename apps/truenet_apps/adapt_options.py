@@ -22,6 +22,10 @@ Pairs = Annotated[
     tuple[Path, Path] | None,
     _option(metavar="CLEAN NOISY", text="Two folders of pairs of one name, instead of --noise."),
 ]
+Unpaired = Annotated[
+    Path | None,
+    _option(text="Folder of talk recorded in the place: levels before and after, no training."),
+]
 Method = Annotated[str | None, _option(text="paca (the default), full, paca+dropbp, lora or bias.")]
 Rank = Annotated[int | None, _option(text="Connections trained of every weight; 8 if left out.")]
 Steps = Annotated[int | None, _option(text="200 if left out.")]

@@ -138,15 +138,19 @@ class Split:
     """Recordings to train on, to watch while training, and to report on. Any arrays whose last axis is time.
 
     by: whether the report has recordings of its own, or the ends of those that were trained on.
+    weights: how much more often than others some groups are drawn (see `Recordings`).
     """
 
     pieces: dict[Part, list[NDArray[Any]]]
     groups: dict[Part, list[str]]
     by: Literal["recording", "time"]
+    weights: tuple[tuple[str, float], ...] = ()
 
     def recordings(self, part: Part) -> Recordings:
         """The pieces (one-dimensional) of a part."""
-        return as_recordings(self.pieces[part], self.groups[part])
+        names = self.groups[part]
+        weights = tuple((name, weight) for name, weight in self.weights if name in names)
+        return dataclasses.replace(as_recordings(self.pieces[part], names), weights=weights)
 
 
 def as_recordings(pieces: Sequence[Samples], groups: Sequence[str]) -> Recordings:

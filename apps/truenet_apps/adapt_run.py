@@ -23,8 +23,10 @@ from truenet.training import estimate_parts
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import Domain
 from truenet_apps.adapt_methods import Training, start
+from truenet_apps.adapt_starts import fill
 
 CHECKPOINT = "checkpoint.pt"
+CLEARLY_FASTER = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Adaptation:
         self.folder, self.warn = folder, warn
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.starts = fill(model, new.train, config.starts, config.seed)
+        model.mixed_precision = config.precision == "bfloat16"
         self.training: Training = start(model, config)
         self.average = self.values()
         self.step = 0
@@ -92,11 +96,27 @@ class Adaptation:
         """Copies of what is trained."""
         return {n: p.detach().clone() for n, p in self.training.parameters.items()}
 
+    def choose_precision(self) -> float:
+        """Settle by measurement what "auto" is on this processor; the seconds of a step."""
+        seconds = self.seconds_a_step()
+        if self.config.precision != "auto":
+            return seconds
+        self.model.mixed_precision = True
+        faster = self.seconds_a_step()
+        if faster < CLEARLY_FASTER * seconds:
+            self.config = dataclasses.replace(self.config, precision="bfloat16")
+            self.history.clear()  # compared are losses of one precision
+            self._watch()
+            return faster
+        self.config = dataclasses.replace(self.config, precision="float32")
+        self.model.mixed_precision = False
+        return seconds
+
     def seconds_a_step(self) -> float:
         """Measured on a step that changes nothing."""
-        self._gradients(self.batch(0))  # the first one is slower
+        self._gradients(0)  # the first one is slower
         started = time.perf_counter()
-        self._gradients(self.batch(0))
+        self._gradients(0)
         return time.perf_counter() - started
 
     def batch(self, step: int) -> Mixture:
@@ -106,9 +126,12 @@ class Adaptation:
             (self.old if crop < config.old_crops else self.new).train.batch(
                 step * config.batch_crops + crop, 1
             )
-            for crop in range(self.rank, config.batch_crops, self.world)
+            for crop in self._own_crops()
         ]
         return Mixture(*(torch.cat(tensors) for tensors in zip(*crops, strict=True)))
+
+    def _own_crops(self) -> range:
+        return range(self.rank, self.config.batch_crops, self.world)
 
     def train(
         self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
@@ -131,7 +154,7 @@ class Adaptation:
         while self.step < config.steps:
             for group in self.training.optimizer.param_groups:
                 group["lr"] = config.rate(self.step)
-            self.recent.append(self._gradients(self.batch(self.step)))
+            self.recent.append(self._gradients(self.step))
             parameters = self.training.parameters.values()
             norm = torch.nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
             if norm.isfinite():
@@ -152,10 +175,12 @@ class Adaptation:
                 (config.steps - self.step) * elapsed / done,
             )
 
-    def _gradients(self, mixture: Mixture) -> float:
+    def _gradients(self, step: int) -> float:
         """Gradients of a step's loss, the mean over the crops of all processes; and that loss."""
         self.training.optimizer.zero_grad()
-        total = crop_losses(self.model, mixture, self.config.loss).sum() / self.config.batch_crops
+        starts = torch.cat([self.starts.draw(step, crop) for crop in self._own_crops()])
+        losses = crop_losses(self.model, self.batch(step), self.config.loss, starts)
+        total = losses.sum() / self.config.batch_crops
         total.backward()
         self.training.pull_gradients()
         value = total.detach()
@@ -228,13 +253,15 @@ class Adaptation:
         self.history = [Watched(*seen) for seen in state["history"]]
 
 
-def crop_losses(model: StreamingTRUNet, mixture: Mixture, config: LossConfig) -> Tensor:
-    """(crops,) the loss of each crop by itself."""
+def crop_losses(
+    model: StreamingTRUNet, mixture: Mixture, config: LossConfig, starts: Tensor | None = None
+) -> Tensor:
+    """(crops,) the loss of each crop by itself; `starts` (crops, state_size) as in `estimate_parts`."""
     parts = torch.stack([mixture.voice, mixture.room, mixture.noise])
     whole = mixture.mixture
     if model.stft.window.dtype != whole.dtype:
         parts, whole = parts.to(model.stft.window.dtype), whole.to(model.stft.window.dtype)
-    estimates, _ = estimate_parts(model, whole)
+    estimates, _ = estimate_parts(model, whole, starts)
     return torch.stack(
         [
             part_losses(

@@ -1,54 +1,51 @@
 """Scores of held-out mixtures before and after: PESQ-WB, STOI and SI-SDR of the voice alone."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from truenet.evaluation import Pair, Row, Summary, summarize
 from truenet.metrics import measure
-from truenet.streaming import StreamingTRUNet
-from truenet.training import estimate_parts
+from truenet.modelfile import ModelFile
+from truenet.verification import run_calls
 from truenet_apps.adapt_domains import Domain
 
 METRICS = ("pesq_wb", "stoi", "si_sdr_db")
-CROPS_AT_ONCE = 8
+
+Samples = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """Held-out mixtures (mixtures, samples) and their clean voices."""
 
-    noisy: Tensor
-    clean: Tensor
+    noisy: Samples
+    clean: Samples
 
     @classmethod
     def draw(cls, domain: Domain, count: int) -> "Examples":
         """Always the same ones of a domain."""
         drawn = [domain.report.batch(index, 1) for index in range(count)]
-        return cls(torch.cat([m.mixture for m in drawn]), torch.cat([m.voice for m in drawn]))
+        return cls(
+            np.concatenate([mixture.mixture.numpy() for mixture in drawn]),
+            np.concatenate([mixture.voice.numpy() for mixture in drawn]),
+        )
 
 
-@torch.no_grad()
-def voices(model: StreamingTRUNet, noisy: Tensor) -> NDArray[np.float32]:
-    """(mixtures, samples) what a model in evaluation mode takes for the voice."""
-    parts = [estimate_parts(model, rows)[0][0] for rows in noisy.split(CROPS_AT_ONCE)]
-    return np.asarray(torch.cat(parts).numpy(), np.float32)
+def voices(model: ModelFile, noisy: Samples) -> Samples:
+    """(mixtures, samples) what a model file takes for the voice alone, aligned with what was given."""
+    samples, latency, hop = noisy.shape[1], model.info.latency_samples, model.info.hop_samples
+    padding = latency + -(samples + latency) % hop
+    padded = np.pad(noisy, ((0, 0), (0, padding))).astype(np.float32)
+    voice, _ = run_calls(model, padded, np.array([[1.0, 0.0, 0.0]]))
+    return voice[:, latency : latency + samples]
 
 
-def scores(
-    clean: Tensor, estimates: NDArray[np.float32], tick: Callable[[], None] = lambda: None
-) -> list[dict[str, float]]:
+def scores(clean: Samples, estimates: Samples) -> list[dict[str, float]]:
     """Of every mixture, by metric."""
-    found = []
-    for voice, estimate in zip(clean.numpy(), estimates, strict=True):
-        found.append(measure(voice, estimate, METRICS))
-        tick()
-    return found
+    return [measure(*pair, METRICS) for pair in zip(clean, estimates, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)

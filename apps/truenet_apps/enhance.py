@@ -4,8 +4,10 @@ Nothing heavy is imported before the options are understood, so that --help answ
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -32,6 +34,7 @@ def enhance(
     stems: options.Stems = False,
     linked: options.Linked = False,
     model: options.Model = None,
+    adapter: options.Adapter = None,
     output: options.Output = None,
     recursive: options.Recursive = False,
     format_: options.Format = None,
@@ -53,6 +56,8 @@ def enhance(
     suffix = None if format_ is None else f".{format_.removeprefix('.')}"
     naming = Naming(output, suffix, stems, plot, overwrite, skip_existing)
     try:
+        if model is not None and adapter is not None:
+            raise ValueError("--model and --adapter exclude each other: give one of them")
         for name, level_db in (("voice", voice), ("room", room), ("noise", noise)):
             linear_gain(level_db, name)
         plan = make_plan(inputs, recursive, naming)
@@ -65,16 +70,22 @@ def enhance(
         settings.check()
     except ValueError as error:
         _stop(error, USAGE)
-    raise typer.Exit(_carry_out(plan, settings, jobs or os.cpu_count() or 1, json, quiet))
+    raise typer.Exit(_carry_out(plan, settings, adapter, jobs or os.cpu_count() or 1, json, quiet))
 
 
-def _carry_out(plan: Plan, settings: "Settings", jobs: int, json: bool, quiet: bool) -> int:
+def _carry_out(
+    plan: Plan, settings: "Settings", adapter: Path | None, jobs: int, json: bool, quiet: bool
+) -> int:
     from truenet_apps.enhance_batch import run_tasks
     from truenet_apps.enhance_file import open_model
     from truenet_apps.enhance_report import Report
 
     report = Report(plan, quiet)
     try:
+        if adapter is not None:
+            from truenet_apps.adapter_model import model_of
+
+            settings = dataclasses.replace(settings, model=model_of(adapter))
         model = open_model(settings.model)
         with (
             report.progress() as progress,

@@ -52,6 +52,10 @@ Linked = Annotated[
 Model = Annotated[
     Path | None, _sound("--model", metavar="FILE", text="Another model file (.onnx).")
 ]
+Adapter = Annotated[
+    Path | None,
+    _sound("--adapter", metavar="FILE", text="What `truenet adapt` learned, instead of --model."),
+]
 
 Output = Annotated[
     str | None,

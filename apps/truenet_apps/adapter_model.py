@@ -1,0 +1,60 @@
+"""The model file of an adapter: merged with the weights in the package once, then kept in the user's cache."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from truenet import __version__
+from truenet.modelfile import SHIPPED_MODEL
+
+SHIPPED_WEIGHTS = SHIPPED_MODEL.with_name("truenet.safetensors")
+
+
+def model_of(adapter: Path) -> Path:
+    """The model file of an adapter, made if this adapter was not used with this base before.
+
+    Raises:
+        ValueError: no adapter, one of other weights, no place to keep the model, or the training extra is missing.
+    """
+    try:
+        contents = adapter.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{adapter} cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(SHIPPED_WEIGHTS.read_bytes() + contents + __version__.encode())
+    path = cache_folder() / f"{adapter.stem}-{digest.hexdigest()[:24]}.onnx"
+    if not path.is_file():
+        _make(adapter, path)
+    return path
+
+
+def cache_folder() -> Path:
+    """Where made model files are kept: $XDG_CACHE_HOME/truenet, else ~/.cache/truenet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "truenet"
+
+
+def _make(adapter: Path, path: Path) -> None:
+    ready = adapter.with_suffix(".onnx")
+    try:
+        from truenet.weights import save_weights
+        from truenet_apps.merge import merged
+        from truenet_export.model_file import export
+
+        model, facts = merged(SHIPPED_WEIGHTS, adapter)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"to merge {adapter}, {error.name} is needed and not installed; run: pip install 'truenet[train]'. "
+            f"Or use the model that `truenet adapt` wrote beside it, which needs nothing: --model {ready}"
+        ) from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # two may make it at once
+            weights, made = Path(folder) / "merged.safetensors", Path(folder) / "merged.onnx"
+            save_weights(model, weights, facts)
+            export(weights, made)
+            made.replace(path)
+    except OSError as error:
+        raise ValueError(
+            f"no model can be kept in {path.parent} ({error.strerror}); set XDG_CACHE_HOME to a folder that can be "
+            f"written, or use --model {ready}"
+        ) from error
