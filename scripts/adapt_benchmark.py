@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compare the methods of `truenet adapt` on three made domains, and write the table into docs/ADAPT.md.
 
-Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N] [--config JSON] [--domains ...] [--methods ...]
+Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N | --steps N --equal-seconds] [--config JSON]
+       [--domains ...] [--methods ...] [--made]
 
 DATA is the shared data. The domains are made of its recordings, changed as the base model's training never does
 (slowed, coloured, with hum, in lively rooms), and held out by recording. Every run is `truenet adapt`; a run that was
@@ -48,6 +49,8 @@ def main() -> None:
             if result is not None:
                 rows.append({"domain": domain, "method": method, "steps": steps, **result})
                 print(json.dumps(rows[-1]), file=sys.stderr)
+    if not rows:
+        raise SystemExit("no run of these weights was made yet: leave --made out")
     write_table(rows, costs, arguments)
 
 

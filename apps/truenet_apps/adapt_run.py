@@ -75,8 +75,8 @@ class Adaptation:
         self.folder, self.warn = folder, warn
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
-        model.mixed_precision = config.precision == "bfloat16"
         self.starts = fill(model, new.train, config.starts, config.seed)
+        model.mixed_precision = config.precision == "bfloat16"
         self.training: Training = start(model, config)
         self.average = self.values()
         self.step = 0
