@@ -30,7 +30,9 @@ def save_weights(model: StreamingTRUNet, path: Path, metadata: dict[str, str]) -
             tensors[name] = grid.codes(tensors[name])
     facts = {**metadata, "format": _FORMAT, "config": json.dumps(to_dict(model.config))}
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(safetensors.torch.save(tensors, facts))  # save_file lets nobody else read it
+    temporary.write_bytes(
+        safetensors.torch.save(tensors, facts)
+    )  # save_file lets nobody else read it
     os.replace(temporary, path)
 
 
