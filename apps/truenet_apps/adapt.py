@@ -45,18 +45,19 @@ def adapt(
         raise ValueError("--steps and --minutes exclude each other: give one of them")
     import torch
 
+    from truenet.training import denormals_flushed
     from truenet_apps.adapt_job import Job
 
     if threads:
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # as `truenet train` does: small gradients are slow else
     settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say, overwrite)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
     stop = StopOnSignal("stopping after this step; the best so far is kept")
     reporter = _Reporter()
-    finished = job.adaptation.train(reporter, lambda: stop.asked)
+    with denormals_flushed():
+        finished = job.adaptation.train(reporter, lambda: stop.asked)
     reporter.close()
     job.write_model()
     if not finished:

@@ -40,8 +40,6 @@ def train(
     from truenet.training import Run
 
     settings = read_config(TrainingConfig, config)
-    # Gradients through hundreds of frames become denormal, which made steps ten times as long.
-    torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
     if "WORLD_SIZE" in os.environ:

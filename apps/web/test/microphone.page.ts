@@ -138,5 +138,5 @@ it("keeps what it recorded when the microphone is unplugged", async () => {
   await waitUntilSecond(page, 1);
   await page.evaluate(() => (window as unknown as { unplug: () => void }).unplug());
   await notice(page, "The microphone went away. What it recorded until then is kept.");
-  expect((await saved(page, "input", "unplugged_input")).length).toBeGreaterThan(RATE_HZ);
+  expect((await saved(page, "input", "unplugged_input")).length).toBeGreaterThan(RATE_HZ / 2);
 });
