@@ -11,10 +11,11 @@ from conftest import TINY
 from truenet.evaluation import Summary
 from truenet.streaming import StreamingTRUNet
 from truenet.validation import enhance
+from truenet.verification import voice_alone
 from truenet.weights import save_weights
 from truenet_apps.adapt_proof import model_file
 from truenet_apps.adapt_report import failures
-from truenet_apps.adapt_scores import Comparison, voices
+from truenet_apps.adapt_scores import Comparison
 
 
 @pytest.mark.parametrize("samples", [1, 4000, 12_800])
@@ -23,7 +24,7 @@ def test_voices_are_aligned_and_those_of_the_weights(samples: int, tmp_path: Pat
     model = StreamingTRUNet(TINY).eval()
     save_weights(model, tmp_path / "w.safetensors", {})
     noisy = np.random.default_rng(0).standard_normal((3, samples)).astype(np.float32) * 0.1
-    found = voices(model_file(tmp_path / "w.safetensors"), noisy)
+    found = voice_alone(model_file(tmp_path / "w.safetensors"), noisy)
     assert found.shape == noisy.shape
     for row, voice in zip(noisy, found, strict=True):
         np.testing.assert_allclose(voice, enhance(model, torch.from_numpy(row)), atol=2e-5)

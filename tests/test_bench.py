@@ -46,9 +46,9 @@ def test_files_side_by_side(tmp_path: Path) -> None:
 
 
 def test_states_of_a_peer_go_back_into_it(tmp_path: Path) -> None:
-    from truenet_apps.bench_peers import Peer
+    from truenet_apps.bench_peers import PeerGraphs
 
-    peer = Peer(f"fastenhancer={peer_file(tmp_path / 'other.onnx')}")
+    peer = PeerGraphs(f"fastenhancer={peer_file(tmp_path / 'other.onnx')}")
     peer.run(3)
     assert peer._graphs[0]._feeds["state"].item() == 3
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from truenet.config import StartConfig
 from truenet.streaming import StreamingTRUNet
 
-_RESTING_LEVELS = (0.0, 1e-5, 1e-3, 0.1)  # standard deviation of white noise, full scale is 1
+RESTING_LEVELS = (0.0, 1e-5, 1e-3, 0.1)  # standard deviation of white noise, full scale is 1
 
 
 class Starts:
@@ -27,7 +27,7 @@ class Starts:
     def __init__(self, config: StartConfig, model: StreamingTRUNet, crops: int, seed: int) -> None:
         self.config, self.seed = config, seed
         self.ended = model.initial_state(crops)
-        self.resting = model.initial_state(len(_RESTING_LEVELS))
+        self.resting = model.initial_state(len(RESTING_LEVELS))
 
     def draw(self, step: int) -> Tensor:
         """(crops, state_size): zeros, where the last batch ended, or where a resting stream is."""
@@ -48,17 +48,12 @@ class Starts:
         whole = states.detach().isfinite().all(dim=1, keepdim=True)
         self.ended = torch.where(whole, states.detach(), 0.0)
 
-    @torch.no_grad()
     def rest(self, model: StreamingTRUNet, step: int) -> None:
         """Every `rest_steps` steps, let the resting streams go on for `rest_seconds` through `model`."""
         if not self.config.rested_share or step % self.config.rest_steps:
             return
-        generator = torch.Generator().manual_seed(self.seed + 7919 * step + 1)
-        hop = model.config.hop_samples
-        frames = round(self.config.rest_seconds * model.config.frames_per_second)
-        levels = torch.tensor(_RESTING_LEVELS)[:, None]
-        noise = levels * torch.randn(len(levels), frames * hop, generator=generator)
-        _, self.resting = model.parts(noise.to(self.resting.device), self.resting)
+        seed = self.seed + 7919 * step + 1
+        self.resting = rested(model, self.resting, self.config.rest_seconds, seed)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint holds."""
@@ -67,3 +62,22 @@ class Starts:
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
         """Go on from a checkpoint."""
         self.ended, self.resting = saved["ended"], saved["resting"]
+
+
+@torch.no_grad()
+def rested(model: StreamingTRUNet, states: Tensor, seconds: float, seed: int) -> Tensor:
+    """Where streams of silence, faint and loud noise arrive, one of each of `RESTING_LEVELS`.
+
+    Args:
+        states: (streams, state_size) to go on from.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.tensor(RESTING_LEVELS)[:, None]
+    a_second = round(model.config.frames_per_second)  # at a time: less memory
+    left = round(seconds * model.config.frames_per_second)
+    while left > 0:
+        samples = min(left, a_second) * model.config.hop_samples
+        noise = levels * torch.randn(len(levels), samples, generator=generator)
+        _, states = model.parts(noise.to(states), states)
+        left -= a_second
+    return states

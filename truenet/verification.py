@@ -71,11 +71,12 @@ def unset_checksum() -> tuple[str, str]:
 
 
 def voice_alone(model: ModelFile, samples: Samples, frames_per_call: int = 100) -> Samples:
-    """Faders 1, 0, 0 over (samples,), aligned and equally long."""
-    hop, latency = model.info.hop_samples, model.info.latency_samples
-    padded = np.pad(samples, (0, latency + -(len(samples) + latency) % hop))
-    output, _ = run_calls(model, padded[None], np.array([[1, 0, 0]]), frames_per_call)
-    return output[0, latency : latency + len(samples)]
+    """Faders 1, 0, 0 over (samples,) or (rows, samples), aligned and equally long."""
+    hop, latency, length = model.info.hop_samples, model.info.latency_samples, samples.shape[-1]
+    rows = np.atleast_2d(samples)
+    padded = np.pad(rows, ((0, 0), (0, latency + -(length + latency) % hop)))
+    output, _ = run_calls(model, padded, np.array([[1, 0, 0]]), frames_per_call)
+    return output[:, latency : latency + length].reshape(samples.shape)
 
 
 def check_score_db(model: ModelFile) -> float:

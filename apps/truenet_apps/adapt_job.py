@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from truenet.config import read_config, to_dict
 from truenet.modelfile import ModelFile
+from truenet.verification import voice_alone
 from truenet.weights import load_weights, save_weights, weights_sha256
 from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_config import AdaptConfig
@@ -29,7 +30,6 @@ from truenet_apps.adapt_methods import PartialTraining, trained_count, write_ada
 from truenet_apps.adapt_proof import Proof, model_file, prove
 from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
 from truenet_apps.adapt_run import Adaptation
-from truenet_apps.adapt_scores import voices
 from truenet_apps.adapter_model import SHIPPED_WEIGHTS
 from truenet_apps.merge import merged
 
@@ -139,7 +139,7 @@ class Job:
         return new, old, " ".join(map(_identity, parts)) + f" {rooms}"
 
     def _voice_level_db(self, samples: NDArray[np.float32]) -> float:
-        voice = voices(self.base, samples[None])
+        voice = voice_alone(self.base, samples)
         kept, whole = (float(np.mean(x.astype(np.float64) ** 2)) for x in (voice, samples))
         return 10 * math.log10(max(kept, 1e-20) / max(whole, 1e-20))
 

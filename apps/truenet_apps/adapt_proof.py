@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from truenet.modelfile import ModelFile
+from truenet.verification import voice_alone
 from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_domains import Domain
-from truenet_apps.adapt_scores import Comparison, Examples, compare, scores, voices
+from truenet_apps.adapt_scores import Comparison, Examples, compare, scores
 from truenet_apps.adapt_unpaired import Unpaired
 
 Samples = NDArray[np.float32]
@@ -60,7 +61,7 @@ def _compare(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Comparison], dict[str, Samples]]:
     examples = Examples.draw(domain, count)
-    before, after = (voices(model, examples.noisy) for model in models)
+    before, after = (voice_alone(model, examples.noisy) for model in models)
     found = [scores(examples.clean, given) for given in (examples.noisy, before, after)]
     result = compare(*found)
     for line in adapt_report.lines(name, result):

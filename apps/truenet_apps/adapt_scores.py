@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from truenet.evaluation import Pair, Row, Summary, summarize
 from truenet.metrics import measure
-from truenet.modelfile import ModelFile
-from truenet.verification import run_calls
 from truenet_apps.adapt_domains import Domain
 
 METRICS = ("pesq_wb", "stoi", "si_sdr_db")
@@ -32,15 +30,6 @@ class Examples:
             np.concatenate([mixture.mixture.numpy() for mixture in drawn]),
             np.concatenate([mixture.voice.numpy() for mixture in drawn]),
         )
-
-
-def voices(model: ModelFile, noisy: Samples) -> Samples:
-    """(mixtures, samples) what a model file takes for the voice alone, aligned with what was given."""
-    samples, latency, hop = noisy.shape[1], model.info.latency_samples, model.info.hop_samples
-    padding = latency + -(samples + latency) % hop
-    padded = np.pad(noisy, ((0, 0), (0, padding))).astype(np.float32)
-    voice, _ = run_calls(model, padded, np.array([[1.0, 0.0, 0.0]]))
-    return voice[:, latency : latency + samples]
 
 
 def scores(clean: Samples, estimates: Samples) -> list[dict[str, float]]:

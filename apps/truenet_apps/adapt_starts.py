@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from truenet.config import StartConfig
+from truenet.starts import RESTING_LEVELS, rested
 from truenet.streaming import StreamingTRUNet
 from truenet_apps.adapt_domains import Mixes
 
-_RESTING_LEVELS = (0.0, 1e-5, 1e-3, 0.1)  # standard deviation of white noise, full scale is 1
 _TALKING_CROPS = 4
 
 
@@ -43,22 +43,7 @@ def fill(model: StreamingTRUNet, mixes: Mixes, config: StartConfig, seed: int) -
     """Run the base through crops of a domain, and through silence and noise for `rest_seconds`."""
     hop = model.config.hop_samples
     crops = mixes.batch(0, _TALKING_CROPS).mixture
-    _, carried = model.parts(
-        _as(model, crops[:, : crops.shape[1] // hop * hop]), model.initial_state(len(crops))
-    )
-    return Bank(carried, _rested(model, config.rest_seconds, seed), config, seed)
-
-
-def _rested(model: StreamingTRUNet, seconds: float, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    levels = torch.tensor(_RESTING_LEVELS)[:, None]
-    states = model.initial_state(len(levels))
-    for _ in range(round(seconds)):  # a second at a time: less memory
-        samples = round(model.config.frames_per_second) * model.config.hop_samples
-        noise = levels * torch.randn(len(levels), samples, generator=generator)
-        _, states = model.parts(_as(model, noise), states)
-    return states
-
-
-def _as(model: StreamingTRUNet, audio: Tensor) -> Tensor:
-    return audio.to(model.stft.window.dtype)
+    fresh = model.initial_state(len(crops))
+    _, carried = model.parts(crops[:, : crops.shape[1] // hop * hop].to(fresh), fresh)
+    resting = rested(model, model.initial_state(len(RESTING_LEVELS)), config.rest_seconds, seed)
+    return Bank(carried, resting, config, seed)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from truenet.levels import ACTIVE_FRAME_SAMPLES, ACTIVE_RANGE_DB
 from truenet.modelfile import ModelFile
 from truenet.sources import SAMPLE_RATE_HZ, decode, find_audio
-from truenet_apps.adapt_scores import voices
+from truenet.verification import voice_alone
 from truenet_apps.metering import LevelMeter
 
 HEARD_SAMPLES = 20 * SAMPLE_RATE_HZ
@@ -67,7 +67,7 @@ def listen_to(recordings: Sequence[Samples], base: ModelFile, adapted: ModelFile
     """Levels of recordings, and of what both models take for the voice in them."""
     rows = []
     for samples in recordings:
-        before, after = (voices(model, samples[None])[0] for model in (base, adapted))
+        before, after = (voice_alone(model, samples) for model in (base, adapted))
         is_talk = talk_frames(before)
         rows.append([levels(signal, is_talk) for signal in (samples, before, after)])
     return Unpaired(len(rows), *(_mean(column) for column in zip(*rows, strict=True)))

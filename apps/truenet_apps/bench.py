@@ -65,7 +65,7 @@ def bench(
 
 def _open(models: list[Path], peers: list[str]) -> tuple[list[Runner], list[Runner]]:
     from truenet.modelfile import SHIPPED_MODEL, ModelFile
-    from truenet_apps.bench_peers import Peer
+    from truenet_apps.bench_peers import PeerGraphs
 
     ours, theirs = [], []
     for path in models or [SHIPPED_MODEL]:
@@ -75,7 +75,7 @@ def _open(models: list[Path], peers: list[str]) -> tuple[list[Runner], list[Runn
         ours.append(Runner(str(path), frame_ms, _since(begin), _calls(file)))
     for given in peers:
         begin = time.perf_counter()
-        opened = Peer(given)
+        opened = PeerGraphs(given)
         theirs.append(Runner(opened.name, opened.frame_ms, _since(begin), opened.run))
     return ours, theirs
 

@@ -17,7 +17,7 @@ FRAME_MS = {"gtcrn": 16.0, "dtln": 8.0, "fastenhancer": 16.0}
 """What a call of each known peer processes."""
 
 
-class Peer:
+class PeerGraphs:
     """A peer's graphs, a frame a call.
 
     Args:

@@ -58,7 +58,9 @@ def _rank(rank: int, folder: str) -> None:
     with pytest.raises(ValueError, match="sharded already: wrap the model first, with side=True"):
         wrap(model, [Rule("*", r=2)])
     torch.distributed.destroy_process_group()
+    Path(folder, f"agreed {rank}").touch()
 
 
 def test_two_ranks_with_a_half_of_every_weight(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)  # raises what a rank raises
+    assert {path.name for path in tmp_path.glob("agreed *")} == {"agreed 0", "agreed 1"}
