@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed, nn
+from ranks import RANKS, run_ranks
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from partialgrad import dropbp
 
-RANKS, STEPS = 2, 3
+STEPS = 3
 
 
 class Residual(nn.Module):
@@ -51,19 +52,13 @@ def batch_of(rank: int) -> Tensor:
     return torch.randn(3, 4, generator=torch.Generator().manual_seed(rank))
 
 
-def run_rank(rank: int, folder: str) -> None:
+def train_rank(rank: int) -> tuple[list[frozenset[str]], list[Tensor]]:
     """One process."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS
-    )
-    torch.save(train(batch_of(rank), is_distributed=True), f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+    return train(batch_of(rank), is_distributed=True)
 
 
 def test_ranks_agree(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(run_rank, (str(tmp_path),), nprocs=RANKS)
-    first, second = (torch.load(tmp_path / f"{r}.pt", weights_only=False) for r in range(RANKS))
+    first, second = run_ranks(train_rank, tmp_path)
     alone = train(torch.cat([batch_of(rank) for rank in range(RANKS)]), is_distributed=False)
     assert first[0] == second[0] == alone[0]
     assert len(set(first[0])) > 1

@@ -1,12 +1,12 @@
 """Training columns equals training everything with the other gradients set to zero; ranks agree."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ranks import run_ranks
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -174,10 +174,8 @@ def test_an_optimizer_from_before() -> None:
         optimizer.step()
 
 
-def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(os.path.join(folder, "store"), 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+def _trained(rank: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights and the indices of their trained columns."""
     torch.manual_seed(0)
     net = Net(False)
     torch.manual_seed(1 + rank)  # ranks draw different numbers from here on
@@ -188,14 +186,11 @@ def _rank(rank: int, folder: str) -> None:
         parallel(torch.randn(2, 4, 9)).square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    indices = {n: c.indices for n, _, c in all_columns(net)}
-    torch.save((net.state_dict(), indices), os.path.join(folder, str(rank)))
-    torch.distributed.destroy_process_group()
+    return net.state_dict(), {n: c.indices for n, _, c in all_columns(net)}
 
 
 def test_two_ranks_agree(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
-    (state, indices), (other, other_indices) = (torch.load(tmp_path / str(rank)) for rank in (0, 1))
+    (state, indices), (other, other_indices) = run_ranks(_trained, tmp_path)
     torch.testing.assert_close(state, other, rtol=0, atol=0)
     torch.testing.assert_close(indices, other_indices, rtol=0, atol=0)
     torch.manual_seed(0)

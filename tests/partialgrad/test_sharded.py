@@ -1,11 +1,14 @@
 """FSDP: wrap with side branches, then shard; two ranks train what one process would. The other orders are refused."""
 
 import os
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from ranks import run_ranks
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -30,37 +33,47 @@ def train(model: nn.Module, rank: int | None) -> torch.Tensor:
     return y
 
 
-def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(os.path.join(folder, "store"), 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+def side_branches(rank: int) -> dict[str, Tensor]:
+    """What comes out of one process with all data, of this rank with its half, and of its saved adapter."""
     mesh = init_device_mesh("cpu", (2,))
     model = net()
     wrap(model, [Rule("*", r=2, side=True)])
     fully_shard(model, mesh=mesh)
     alone = net()
     wrap(alone, [Rule("*", r=2)])
-    expected = train(alone, None)
-    torch.testing.assert_close(train(model, rank), expected)
-    adapter, loaded = os.path.join(folder, f"adapter {rank}"), net()
-    save_adapter(model, adapter)
-    load_adapter(loaded, adapter)
-    torch.testing.assert_close(loaded(torch.ones(1, 8)), expected)
-    assert not torch.allclose(net()(torch.ones(1, 8)), expected, atol=1e-3)
+    found = {"alone": train(alone, None), "sharded": train(model, rank)}
+    loaded = net()
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapter(model, os.path.join(folder, "adapter"))
+        load_adapter(loaded, os.path.join(folder, "adapter"))
+    found["loaded"] = loaded(torch.ones(1, 8))
+    return {name: y.detach() for name, y in found.items()}
 
+
+def other_orders(rank: int) -> list[str]:
+    """What is said where columns live in the weights, and where a model is sharded before it is wrapped."""
+    mesh, said = init_device_mesh("cpu", (2,)), []
     model = net()
     wrap(model, [Rule("*", r=2)])
     fully_shard(model, mesh=mesh)
-    with pytest.raises(ValueError, match=r"sharded after wrap.*side=True"):
+    with pytest.raises(ValueError, match="sharded") as caught:
         train(model, rank)
+    said.append(str(caught.value))
     model = net()
     fully_shard(model, mesh=mesh)
-    with pytest.raises(ValueError, match="sharded already: wrap the model first, with side=True"):
+    with pytest.raises(ValueError, match="sharded") as caught:
         wrap(model, [Rule("*", r=2)])
-    torch.distributed.destroy_process_group()
-    Path(folder, f"agreed {rank}").touch()
+    return [*said, str(caught.value)]
 
 
 def test_two_ranks_with_a_half_of_every_weight(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)  # raises what a rank raises
-    assert {path.name for path in tmp_path.glob("agreed *")} == {"agreed 0", "agreed 1"}
+    for found in run_ranks(side_branches, tmp_path):
+        torch.testing.assert_close(found["sharded"], found["alone"])
+        torch.testing.assert_close(found["loaded"], found["alone"])
+        assert not torch.allclose(net()(torch.ones(1, 8)), found["alone"], atol=1e-3)
+
+
+def test_other_orders_are_refused(tmp_path: Path) -> None:
+    for trained, wrapped in run_ranks(other_orders, tmp_path):
+        assert re.search("sharded after wrap.*side=True", trained)
+        assert "sharded already: wrap the model first, with side=True" in wrapped
