@@ -68,12 +68,13 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / WEIGHTS)
 
 
-@pytest.mark.parametrize("sign", ["continuous", "gumbel"])
+@pytest.mark.parametrize(("sign", "optimizer"), [("continuous", "muon"), ("gumbel", "adamw")])
 def test_resuming_equals_never_having_stopped(
-    config: TrainingConfig, mixer: Mixer, tmp_path: Path, sign: str
+    config: TrainingConfig, mixer: Mixer, tmp_path: Path, sign: str, optimizer: str
 ) -> None:
     config = dataclasses.replace(
         config,
+        optimizer=optimizer,  # type: ignore[arg-type]
         validation="",
         starts=StartConfig(carried_share=0.4, rested_share=0.3, rest_steps=2, rest_seconds=0.2),
         model=dataclasses.replace(TINY, sign=sign),  # type: ignore[arg-type]

@@ -166,6 +166,7 @@ class LossConfig:
 class TrainingConfig:
     """A whole run: what `truenet train CONFIG` reads.
 
+    optimizer: "muon" is Muon for the weights that are matrices and AdamW for the rest (`truenet.matrix_optimizer`).
     initial_weights: a .safetensors file to go on from.
     training_data: what the recordings are, in a sentence; it goes into the weights and the model file.
     """
@@ -176,6 +177,7 @@ class TrainingConfig:
     starts: StartConfig = StartConfig()
     steps: int = 100_000
     batch_crops: int = 8
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from truenet.config import TrainingConfig, from_dict, to_dict
 from truenet.grids import GRIDS, Grids, attach
 from truenet.losses import Loss, part_losses
+from truenet.matrix_optimizer import MatrixOptimizer
 from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
 from truenet.streaming import StreamingTRUNet
@@ -93,7 +94,8 @@ class Run:
         self.average, _ = _initial_model(config)
         self.average.to(self.device).requires_grad_(False).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.optimizer = torch.optim.AdamW(
+        kind = MatrixOptimizer if config.optimizer == "muon" else torch.optim.AdamW
+        self.optimizer = kind(
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.starts = Starts(config.starts, self.model, config.batch_crops, config.seed + self.rank)
