@@ -99,3 +99,15 @@ def test_talk_frames_are_where_the_syllables_are() -> None:
     talk = kept.talk_frames(made_talk())
     assert 0.35 < talk.mean() < 0.5
     assert not talk[: PAUSE // 160 - 3].any()
+
+
+def test_a_burst_of_the_recordings_own_noise_is_no_onset() -> None:
+    talk = made_talk()
+    active_db = 10 * np.log10(np.mean(talk[onset(0, SYLLABLE)] ** 2))
+    burst = slice(1_600, 2_400)
+    talk[burst] = np.random.default_rng(3).standard_normal(800) * 10 ** ((active_db - 18) / 20)
+    estimate = talk.copy()
+    estimate[burst] = 0
+    assert EATEN(talk, estimate) == 0
+    estimate[onset(0)] = 0
+    assert EATEN(talk, estimate) == 1 / 4

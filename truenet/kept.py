@@ -21,8 +21,9 @@ EATEN_DB = -6.0
 _FRAME_SAMPLES, _HOP_SAMPLES, _BIN_HZ = 320, 160, 50
 _ACTIVE_RANGE_DB = 25.0  # the active level is that of the frames so far below the loudest, at most
 _TALK_RANGE_DB = 20.0  # "clean" recordings have noise of their own, 27 dB below the active level
+_SPURT_RANGE_DB = 15.0  # a burst of that noise, alone, is within 20 dB now and then, and no onset
 _PAUSE_FRAMES = 10  # 0.1 s; shorter gaps are closures within a word
-_LEAD_FRAMES, _ONSET_FRAMES = 2, 15
+_LEAD_FRAMES, _ONSET_FRAMES = 3, 15
 _CONSONANT_HZ = 2_500  # more than half of the power of s, sh, f and t lies above
 _UPPER_HZ = 4_000
 _LOWEST_DB = -30.0
@@ -72,7 +73,7 @@ def talk_frames(clean: Array) -> npt.NDArray[np.bool_]:
 def _onsets_db(clean: Array, estimate: Array) -> Array:
     """What is kept of each onset."""
     power, kept = _powers(clean, estimate)
-    frames = np.flatnonzero(_talk(power))
+    frames = np.flatnonzero(_talk(power, _SPURT_RANGE_DB))
     pauses = np.diff(frames, prepend=-1) - 1
     begins = np.maximum(frames[pauses >= _PAUSE_FRAMES] - _LEAD_FRAMES, 0)
     spans = [slice(begin, begin + _ONSET_FRAMES) for begin in begins]
@@ -93,10 +94,10 @@ def _power(signal: Array) -> Array:
     return np.square(np.abs(np.fft.rfft(frames * np.hanning(_FRAME_SAMPLES))))
 
 
-def _talk(power: Array) -> npt.NDArray[np.bool_]:
+def _talk(power: Array, range_db: float = _TALK_RANGE_DB) -> npt.NDArray[np.bool_]:
     level = power.sum(axis=1)
     active = level[level >= level.max() * 10 ** (-_ACTIVE_RANGE_DB / 10)].mean()
-    return level >= active * 10 ** (-_TALK_RANGE_DB / 10)
+    return level >= active * 10 ** (-range_db / 10)
 
 
 def _ratio_db(kept: Array, power: Array) -> Array:
