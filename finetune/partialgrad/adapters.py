@@ -18,9 +18,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
-from partialgrad.layers import all_columns, partial_layers, whole
+from partialgrad.layers import all_columns, partial_layers
 from partialgrad.rules import Rule
 from partialgrad.selection import Given, Random
+from partialgrad.sharding import has_shards, part_of, whole
 from partialgrad.wrap import is_wrapped, wrap, wrapping_of, write
 
 _FORMAT = "partialgrad 1"
@@ -39,7 +40,7 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
     tensors = {
         f"{name}:value": values[name]
         for name, original in wrapping.originals.items()
-        if not torch.equal(whole(values[name]), original)
+        if not torch.equal(whole(values[name]), whole(original))
     }
     for name, layer in partial_layers(model):
         readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
@@ -92,7 +93,7 @@ def base_hash(model: nn.Module) -> str:
         return known
     originals = wrapping_of(model).originals if is_wrapped(model) else {}
     columns = {id(weight): columns for _, weight, columns in all_columns(model)}
-    trained = {id(c.delta) for c in columns.values()}
+    trained = {id(own.delta) for _, _, own in all_columns(model)}  # two for a tied weight
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         if id(parameter) in trained:
@@ -122,11 +123,11 @@ def _layers(model: nn.Module) -> dict[str, dict[str, Any]]:
     quantized = wrapping_of(model).base_sha256 is not None
     for name, layer in partial_layers(model):
         parts = dict(layer.each())
-        weights = [columns for part, columns in parts.items() if part.startswith("weight")]
+        changed = quantized or has_shards(model)
         layers[name] = {
-            "train": "columns" if weights else "bias",
+            "train": "columns" if any(part.startswith("weight") for part in parts) else "bias",
             "bias": any(part.startswith("bias") for part in parts),
-            "side": any(columns.original is None for columns in weights) and not quantized,
+            "side": any(columns.original is None for columns in parts.values()) and not changed,
         }
     for name, module in model.named_modules():
         own = [f"{name}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)]
@@ -162,7 +163,7 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     for name in wrapping_of(model).originals:
         if f"{name}:value" in tensors:
-            values[name].copy_(tensors[f"{name}:value"])
+            values[name].copy_(part_of(tensors[f"{name}:value"], values[name]))
     for name, _, columns in all_columns(model):
         columns.delta.copy_(tensors[f"{name}:delta"])
     write(model)
