@@ -146,7 +146,7 @@ def what_cannot_work(rank: int) -> list[str]:
     said = []
 
     def refused(function: Callable[[], object]) -> None:
-        with pytest.raises(ValueError, match="shard|parallel") as caught:
+        with pytest.raises(ValueError, match=r"shard|parallel") as caught:
             function()
         said.append(str(caught.value))
 
