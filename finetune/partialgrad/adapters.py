@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -68,14 +68,17 @@ def load_adapter(model: nn.Module, path: str | Path) -> None:
     """
     if is_wrapped(model):
         raise ValueError("the model is wrapped already: call unwrap(model) or merge(model) first")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(
-                f"{path} is not an adapter that this version reads: its format is "
-                f"{metadata.get('format')!r}, not {_FORMAT!r}"
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, as adapters are: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is not an adapter that this version reads: its format is "
+            f"{metadata.get('format')!r}, not {_FORMAT!r}"
+        )
     if base_hash(model) != metadata["base_sha256"]:
         raise ValueError(
             f"{path} was trained on another base: load the weights with base_sha256 "

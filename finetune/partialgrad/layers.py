@@ -20,7 +20,7 @@ from partialgrad.sharding import is_sharded
 _PROBE_LENGTH = 16
 _NO_TRANSFORMS = (
     "torch.func does not work on layers with trained columns: call partialgrad.merge(model) first "
-    "(nor does FullyShardedDataParallel, if this is that: use fully_shard)"
+    "(nor do DataParallel and FullyShardedDataParallel: use DistributedDataParallel or fully_shard)"
 )
 _NO_TENSOR_PARALLEL = (
     "the layer computes with a part of its weight (tensor parallelism), which trained columns do not work with: "
@@ -95,6 +95,14 @@ class PartialLayer(Mixin):
             return "its weight is computed by a parametrization: remove that first"
         if any(map(is_lazy, layer.parameters(recurse=False))):
             return "its shape is not known yet: run the model once first"
+        for weight in map(layer.get_parameter, names):
+            if weight.is_meta:
+                return "its weight is on the meta device: load the weights first"
+            if not weight.is_floating_point() or not (is_plain(weight) or is_sharded(weight)):
+                kind = f"{type(weight.data).__name__} of {weight.dtype}"
+                return (
+                    f"its weight is a {kind}: wrap the model in floating point, then quantize_base"
+                )
         return _differs(layer, cls.own_types)
 
     def columns(self, name: str) -> Columns | None:
@@ -165,6 +173,11 @@ def all_columns(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Columns]]
     for name, layer in partial_layers(model):
         for weight, columns in layer.each():
             yield f"{name}.{weight}".lstrip("."), layer.get_parameter(weight), columns
+
+
+def is_plain(weight: Tensor) -> bool:
+    """Whether it is a tensor as PyTorch makes them, and not of a class that quantizes or shards it, say."""
+    return type(weight.data) is Tensor
 
 
 def beside(columns: Columns | None) -> bool:

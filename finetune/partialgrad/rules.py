@@ -67,6 +67,10 @@ class Rule:
             raise ValueError(
                 f"r={self.r!r}: take a whole number of at least one, or train='nothing'"
             )
+        if not isinstance(self.types, tuple | type):
+            raise ValueError(f"types={self.types!r}: take a tuple of layer types, (nn.Linear,)")
+        if not callable(self.select):
+            raise ValueError(f"select={self.select!r}: take Random(), Blocks() or another selector")
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise ValueError(f"fraction={self.fraction}: take a share in (0, 1]")
 
@@ -201,7 +205,7 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
     Raises:
         ValueError: no rule; one that matches nothing or only layers that cannot be trained so; r larger than a layer.
     """
-    if isinstance(rules, Rule) or not rules:
+    if isinstance(rules, Rule) or not rules or not all(isinstance(rule, Rule) for rule in rules):
         raise ValueError("give a list of one or more rules: [Rule(...)]")
     tied = tied_parameters(model)
     foreign = _computed_in_parts(model)

@@ -225,6 +225,8 @@ def _groups(made: Plan, share: Sequence[Sequence[str]]) -> list[list[Choice]]:
     choices = {choice.name: choice for choice in made.choices if choice.train == "columns"}
     groups = []
     for names in share:
+        if isinstance(names, str):
+            raise ValueError(f"share={share!r}: give groups of names, [['q', 'k', 'v']]")
         if unknown := [name for name in names if name not in choices]:
             raise ValueError(
                 f"{', '.join(unknown)} cannot share: no layer of that name has trained columns, or it is in two groups"
