@@ -21,7 +21,7 @@ def whole(tensor: Any) -> Tensor:
     return gathered
 
 
-def part_of(value: Tensor, like: Any) -> Tensor:
+def part_of(value: Tensor, like: Any) -> Any:
     """A tensor that every rank has whole, sharded as another is; without a word to the other ranks."""
     if is_sharded(value) or not is_sharded(like):
         return value.to(like.device)
