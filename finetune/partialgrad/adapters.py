@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from partialgrad.columns import Columns
-from partialgrad.layers import all_columns, partial_layers, whole
+from partialgrad.layers import all_columns, partial_layers
 from partialgrad.rules import Rule
 from partialgrad.selection import Given, Random
+from partialgrad.sharding import has_shards, part_of, whole
 from partialgrad.wrap import is_wrapped, wrap, wrapping_of, write
 
 _FORMAT = "partialgrad 1"
@@ -39,7 +40,7 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
     tensors = {
         f"{name}:value": values[name]
         for name, original in wrapping.originals.items()
-        if not torch.equal(whole(values[name]), original)
+        if not torch.equal(whole(values[name]), whole(original))
     }
     for name, layer in partial_layers(model):
         readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
@@ -67,14 +68,17 @@ def load_adapter(model: nn.Module, path: str | Path) -> None:
     """
     if is_wrapped(model):
         raise ValueError("the model is wrapped already: call unwrap(model) or merge(model) first")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(
-                f"{path} is not an adapter that this version reads: its format is "
-                f"{metadata.get('format')!r}, not {_FORMAT!r}"
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, as adapters are: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} is not an adapter that this version reads: its format is "
+            f"{metadata.get('format')!r}, not {_FORMAT!r}"
+        )
     if base_hash(model) != metadata["base_sha256"]:
         raise ValueError(
             f"{path} was trained on another base: load the weights with base_sha256 "
@@ -92,7 +96,7 @@ def base_hash(model: nn.Module) -> str:
         return known
     originals = wrapping_of(model).originals if is_wrapped(model) else {}
     columns = {id(weight): columns for _, weight, columns in all_columns(model)}
-    trained = {id(c.delta) for c in columns.values()}
+    trained = {id(own.delta) for _, _, own in all_columns(model)}  # two for a tied weight
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         if id(parameter) in trained:
@@ -122,11 +126,11 @@ def _layers(model: nn.Module) -> dict[str, dict[str, Any]]:
     quantized = wrapping_of(model).base_sha256 is not None
     for name, layer in partial_layers(model):
         parts = dict(layer.each())
-        weights = [columns for part, columns in parts.items() if part.startswith("weight")]
+        changed = quantized or has_shards(model)
         layers[name] = {
-            "train": "columns" if weights else "bias",
+            "train": "columns" if any(part.startswith("weight") for part in parts) else "bias",
             "bias": any(part.startswith("bias") for part in parts),
-            "side": any(columns.original is None for columns in weights) and not quantized,
+            "side": any(columns.original is None for columns in parts.values()) and not changed,
         }
     for name, module in model.named_modules():
         own = [f"{name}.{n}".lstrip(".") for n, _ in module.named_parameters(recurse=False)]
@@ -162,7 +166,7 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     for name in wrapping_of(model).originals:
         if f"{name}:value" in tensors:
-            values[name].copy_(tensors[f"{name}:value"])
+            values[name].copy_(part_of(tensors[f"{name}:value"], values[name]))
     for name, _, columns in all_columns(model):
         columns.delta.copy_(tensors[f"{name}:delta"])
     write(model)

@@ -34,12 +34,12 @@ def remove_mixin(module: nn.Module, mixin: type[Mixin]) -> None:
 
 
 def own_class(module: nn.Module) -> Any:
-    """The class without mixins."""
-    return getattr(type(module), "_own_class", type(module))
+    """The class without mixins. One that others made of it since, as `fully_shard` does, is its own, mixins and all."""
+    return vars(type(module)).get("_own_class", type(module))
 
 
 def _mixins(module: nn.Module) -> tuple[type[Mixin], ...]:
-    return getattr(type(module), "_mixins", ())
+    return vars(type(module)).get("_mixins", ())
 
 
 def _ordered(mixins: set[type[Mixin]]) -> tuple[type[Mixin], ...]:

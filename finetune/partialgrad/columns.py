@@ -3,13 +3,17 @@
 The difference is the parameter (32 bits for weights of fewer, where a small step would vanish in rounding). Weight
 decay of any optimizer therefore pulls towards the pretrained values. The weight itself holds original + difference
 ("live"), so the forward pass is that of the plain layer. Where the weight must not be touched (shared with another
-layer, sharded, quantized) it stays as it is and the layer adds a side branch.
+layer, sharded, quantized) it stays as it is and the layer adds a side branch. What is sharded after it was given
+columns goes over to that at its optimizer's first step.
 """
 
+import weakref
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from partialgrad.sharding import average, is_sharded, put_columns
 
 
 class Columns(nn.Module):
@@ -21,6 +25,7 @@ class Columns(nn.Module):
         channels: the channels of the layer's input that the chosen columns see (of a bias, none).
         original: the pretrained values of the chosen part; None where the weight is not touched.
         enabled: whether the trained values are in use.
+        mesh: the ranks that share a weight which was sharded before: its gradients are averaged over them.
     """
 
     delta: nn.Parameter
@@ -40,16 +45,18 @@ class Columns(nn.Module):
         self.dim = dim
         self.enabled = True
         indices = indices.to(weight.device)
-        chosen = weight.detach().index_select(dim, indices)
+        shape = [len(indices) if d == dim else size for d, size in enumerate(weight.shape)]
         precision = torch.promote_types(weight.dtype, torch.float32)
-        self.delta = nn.Parameter(torch.zeros_like(chosen, dtype=precision))
+        self.delta = nn.Parameter(torch.zeros(shape, dtype=precision, device=weight.device))
+        self.mesh = getattr(weight, "device_mesh", None)
         self.register_buffer("indices", indices, persistent=False)
         channels = indices[:0] if channels is None else channels.to(weight.device)
         self.register_buffer("channels", channels, persistent=False)
-        self.register_buffer("original", chosen if live else None, persistent=False)
+        chosen = weight.detach().index_select(dim, indices) if live else None
+        self.register_buffer("original", chosen, persistent=False)
         self._written: int | None = self.delta._version
         self._touched = False
-        self._watched: nn.Parameter | None = None
+        self._watched: weakref.ref[Tensor] | None = None  # itself it would be one more parameter
 
     def values(self) -> Tensor:
         """Pretrained plus difference, in the precision of the difference."""
@@ -64,9 +71,10 @@ class Columns(nn.Module):
         version. So every gradient is taken to announce a change, written where autograd does not see it: to a
         backward pass still under way, the same values do no harm.
         """
+        self._leave_sharded(weight)
+        self._watch()
         if self.original is None or not self.enabled:
             return
-        self._watch()
         counted = self._written != self.delta._version
         pending = self.delta.grad is not None
         if counted or self._touched or pending:
@@ -74,19 +82,30 @@ class Columns(nn.Module):
             target.index_copy_(self.dim, self.indices, self.values().to(weight.dtype))
             self._written, self._touched = self.delta._version, pending
 
-    def _watch(self) -> None:
-        if self._watched is not self.delta:
-            self.delta.register_post_accumulate_grad_hook(self._touch)
-            self._watched = self.delta
+    def _leave_sharded(self, weight: Tensor) -> None:
+        """A weight that was sharded since gets its pretrained values back, and from now on a side branch."""
+        if self.original is not None and is_sharded(weight):
+            put_columns(weight, self.dim, self.indices, self.original)
+            self.original = None
 
-    def _touch(self, _: Tensor) -> None:
+    def _watch(self) -> None:
+        needed = self.original is not None or self.mesh is not None
+        known = self._watched is not None and self._watched() is self.delta
+        if needed and not known and self.delta.requires_grad:
+            self.delta.register_post_accumulate_grad_hook(self._touch)
+            self._watched = weakref.ref(self.delta)
+
+    def _touch(self, delta: Tensor) -> None:
         self._touched = True
+        if self.mesh is not None and delta.grad is not None:
+            average(delta.grad, self.mesh)
 
     @torch.no_grad()
     def switch(self, weight: Tensor, enabled: bool) -> None:
         """Put the trained values into the weight, or the pretrained ones, exactly."""
         self.enabled = enabled
         self._written = None
+        self._leave_sharded(weight)
         if enabled:
             self.write(weight)
         elif self.original is not None:

@@ -32,7 +32,7 @@ class PartialEmbedding(PartialLayer):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The layer's own forward pass; the backward pass gives the gradient of the chosen rows."""
-        self.write()
+        self.begin()
         own = super().forward
         rows = self.columns("weight")
         if rows is None:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +15,16 @@ from partialgrad.classes import Mixin, own_class
 from partialgrad.columns import Columns
 from partialgrad.gather import Gather
 from partialgrad.operators import Dense, Operator, partial_operator
+from partialgrad.sharding import is_sharded
 
 _PROBE_LENGTH = 16
 _NO_TRANSFORMS = (
-    "torch.func does not work on layers with trained columns: call partialgrad.merge(model) first"
+    "torch.func does not work on layers with trained columns: call partialgrad.merge(model) first "
+    "(nor do DataParallel and FullyShardedDataParallel: use DistributedDataParallel or fully_shard)"
+)
+_NO_TENSOR_PARALLEL = (
+    "the layer computes with a part of its weight (tensor parallelism), which trained columns do not work with: "
+    "leave its layers out of the rules, or use fully_shard instead"
 )
 _NOT_IN_STATE_DICT = (
     " is tied, sharded or quantized, so its trained columns lie beside it, and a state dict of the model's own keys "
@@ -89,6 +95,14 @@ class PartialLayer(Mixin):
             return "its weight is computed by a parametrization: remove that first"
         if any(map(is_lazy, layer.parameters(recurse=False))):
             return "its shape is not known yet: run the model once first"
+        for weight in map(layer.get_parameter, names):
+            if weight.is_meta:
+                return "its weight is on the meta device: load the weights first"
+            if not weight.is_floating_point() or not (is_plain(weight) or is_sharded(weight)):
+                kind = f"{type(weight.data).__name__} of {weight.dtype}"
+                return (
+                    f"its weight is a {kind}: wrap the model in floating point, then quantize_base"
+                )
         return _differs(layer, cls.own_types)
 
     def columns(self, name: str) -> Columns | None:
@@ -106,15 +120,23 @@ class PartialLayer(Mixin):
             yield name, columns
 
     @torch.compiler.disable(reason=_NO_FULL_GRAPH)  # type: ignore[untyped-decorator]
-    def write(self) -> None:
-        """Bring the weights up to date.
+    def begin(self) -> None:
+        """Before a forward pass.
 
         Raises:
-            ValueError: within a transform of `torch.func`, or with other tensors in place of the parameters.
+            ValueError: within a transform of `torch.func`, with other tensors in place of the parameters, or in
+                tensor parallelism.
         """
-        replaced = any(type(p) is Tensor for p in self._parameters.values())
+        parameters = self._parameters.values()
+        replaced = any(type(p) is Tensor for p in parameters)
         if replaced or (torch.is_grad_enabled() and torch._C._are_functorch_transforms_active()):
             raise ValueError(_NO_TRANSFORMS)
+        if any(map(is_sharded, parameters)):
+            raise ValueError(_NO_TENSOR_PARALLEL)
+        self.write()
+
+    def write(self) -> None:
+        """Bring the weights up to date."""
         for name, columns in self.each():
             columns.write(self.get_parameter(name))
 
@@ -153,6 +175,54 @@ def all_columns(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Columns]]
             yield f"{name}.{weight}".lstrip("."), layer.get_parameter(weight), columns
 
 
+def is_plain(weight: Tensor) -> bool:
+    """Whether it is a tensor as PyTorch makes them, and not of a class that quantizes or shards it, say."""
+    return type(weight.data) is Tensor
+
+
+def beside(columns: Columns | None) -> bool:
+    """Whether these are trained columns in a side branch."""
+    return columns is not None and columns.original is None
+
+
+def operator_with_columns(
+    operator: Operator,
+    x: Tensor,
+    weight: tuple[Tensor, Columns | None],
+    bias: tuple[Tensor | None, Columns | None],
+    gather: Gather,
+    forward: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """A frozen weight and bias, each with its trained columns if it has any, applied to x.
+
+    Args:
+        operator: dense or convolution.
+        x: the input.
+        weight, bias: as the layer has them, and their columns.
+        gather: takes the chosen channels out of x.
+        forward: the layer's own way to compute the output.
+    """
+    dim = operator.channel_dim(x)
+    (frozen, columns), (own_bias, own_columns) = weight, bias
+    live = None if beside(columns) else columns
+    y = partial_operator(
+        operator,
+        x,
+        frozen,
+        own_bias if own_columns is None or beside(own_columns) else own_columns.delta,
+        None if live is None else gather(x, dim, live.channels),
+        None if live is None else live.delta,
+        forward,
+    )
+    if columns is not None and beside(columns):
+        selected = x.index_select(dim, columns.channels)
+        y = y + operator.apply(selected, columns.delta.to(selected.dtype))
+    if own_columns is not None and beside(own_columns):
+        delta = own_columns.delta.to(y.dtype)
+        y = y + delta.view(-1, *[1] * (y.dim() - 1 - operator.channel_dim(y)))
+    return y
+
+
 class OneOperator(PartialLayer):
     """Layers of one weight that are one linear operator."""
 
@@ -168,26 +238,19 @@ class OneOperator(PartialLayer):
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """The layer's own forward pass; the backward pass gives the gradient of the chosen columns."""
-        self.write()
-        columns, bias = self.columns("weight"), self.columns("bias")
-        live = columns if columns is not None and columns.original is not None else None
-        side = columns if live is None else None
-        if not torch.is_grad_enabled() and side is None:
+        self.begin()
+        weight, bias = self.columns("weight"), self.columns("bias")
+        if not torch.is_grad_enabled() and not beside(weight) and not beside(bias):
             return self._plain(x, *args)
         operator = self._operator(x, *args)
-        y = partial_operator(
+        return operator_with_columns(
             operator,
             x,
-            self.weight,
-            self.bias if bias is None else bias.delta,
-            None if live is None else self.gather(x, operator.channel_dim(x), live.channels),
-            None if live is None else live.delta,
+            (self.weight, weight),
+            (self.bias, bias),
+            self.gather,
             lambda x: self._plain(x, *args),
         )
-        if side is None:
-            return y
-        selected = x.index_select(operator.channel_dim(x), side.channels)
-        return y + operator.apply(selected, side.delta.to(selected.dtype))
 
 
 class PartialLinear(OneOperator):
@@ -202,17 +265,6 @@ class PartialLinear(OneOperator):
 
     def _operator(self, x: Tensor, *args: Any) -> Operator:
         return Dense()
-
-
-def is_sharded(weight: Any) -> bool:
-    """Whether other ranks hold parts of it (`fully_shard`, tensor parallelism)."""
-    return hasattr(weight, "device_mesh")
-
-
-def whole(tensor: Any) -> Tensor:
-    """The tensor, gathered from all ranks if it is sharded."""
-    gathered: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
-    return gathered
 
 
 def same_padding(layer: Any) -> list[int]:
@@ -230,6 +282,8 @@ def _differs(layer: Any, own_types: tuple[Any, ...]) -> str | None:
     if not hasattr(layer, "in_channels") and not hasattr(layer, "in_features"):
         return reason
     weight = layer.get_parameter("weight")
+    if is_sharded(weight):
+        return f"{reason}, or it cannot be seen while sharded: wrap the model first, then shard it"
     shape = [2, layer.in_channels] if hasattr(layer, "in_channels") else [2, layer.in_features]
     if hasattr(layer, "kernel_size"):
         length = _PROBE_LENGTH * math.ceil((max(same_padding(layer)) + 1) / _PROBE_LENGTH)

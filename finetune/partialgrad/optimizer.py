@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from partialgrad.layers import all_columns
+from partialgrad.sharding import part_of
 from partialgrad.wrap import wrapping_of, write
 
 
@@ -61,7 +62,8 @@ class PartialAdamW(torch.optim.AdamW):
             rate = group["lr"] * group.get("decay_to_origin", 0.0)
             for parameter in group["params"] if rate else ():
                 if parameter.grad is not None:
-                    parameter.lerp_(originals[names[parameter]].to(parameter), float(rate))
+                    original = part_of(originals[names[parameter]], parameter)
+                    parameter.lerp_(original.to(parameter.dtype), float(rate))
 
 
 def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -75,5 +77,6 @@ def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     if held & trained != trained or any(p not in trained for p in held if p.requires_grad):
         raise ValueError(
-            "the optimizer does not hold what is trained in this model: build it after wrap(model, rules)"
+            "the optimizer does not hold what is trained in this model: build it after wrap(model, rules) "
+            "(after fully_shard too, and after the model.reshard() that follows a pass without gradients)"
         )

@@ -20,6 +20,7 @@ from partialgrad.fastpath import leave_fast_path
 from partialgrad.layers import PartialLayer
 from partialgrad.operators import Operator, partial_operator
 from partialgrad.rules import tied_parameters
+from partialgrad.sharding import has_shards
 from partialgrad.wrap import wrapping_of
 
 _LARGEST = 127
@@ -42,7 +43,7 @@ def quantize_base(model: nn.Module, format: Format = "int8") -> list[str]:
         names of the quantized layers.
 
     Raises:
-        ValueError: the model is not wrapped, its adapter is disabled, or it is quantized already.
+        ValueError: the model is not wrapped, its adapter is disabled, or it is quantized or sharded already.
     """
     if format not in _KINDS:
         raise ValueError(f"format={format!r}: take {' or '.join(map(repr, _KINDS))}")
@@ -51,6 +52,8 @@ def quantize_base(model: nn.Module, format: Format = "int8") -> list[str]:
         raise ValueError("the base is quantized already")
     if not wrapping.enabled:
         raise ValueError("the adapter is disabled: call enable(model) before quantizing")
+    if has_shards(model):
+        raise ValueError("the base is sharded: wrap and quantize it first, then shard it")
     wrapping.base_sha256 = base_hash(model)
     tied, inside = tied_parameters(model), _inside_attention(model)
     quantized = []

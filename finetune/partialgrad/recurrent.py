@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from partialgrad.layers import PartialLayer, Reading
-from partialgrad.operators import Dense, partial_operator
+from partialgrad.layers import PartialLayer, Reading, beside, operator_with_columns
+from partialgrad.operators import Dense
 
 
 class PartialRecurrent(PartialLayer):
@@ -51,8 +51,9 @@ class PartialRecurrent(PartialLayer):
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         """As the layer's own: x is (batch and time in either order, inputs), unbatched or packed."""
-        self.write()
-        if not torch.is_grad_enabled() or not any(columns.enabled for _, columns in self.each()):
+        self.begin()
+        columns = [columns for _, columns in self.each() if columns.enabled]
+        if not columns or not (torch.is_grad_enabled() or any(map(beside, columns))):
             return super().forward(x, hx)
         packed = isinstance(x, PackedSequence)
         data, batch_sizes = (x.data, x.batch_sizes) if packed else (x, None)
@@ -108,14 +109,9 @@ class PartialRecurrent(PartialLayer):
         weight = self.get_parameter(f"weight_ih{suffix}")
         columns, bias = self.columns(f"weight_ih{suffix}"), self.columns(f"bias_ih{suffix}")
         own_bias = self.get_parameter(f"bias_ih{suffix}") if self.bias else None
-        return partial_operator(
-            Dense(),
-            x,
-            weight,
-            own_bias if bias is None else bias.delta,
-            None if columns is None else self.gather(x, x.dim() - 1, columns.channels),
-            None if columns is None else columns.delta,
-            lambda x: F.linear(x, weight, own_bias),
+        own = (weight, columns), (own_bias, bias)
+        return operator_with_columns(
+            Dense(), x, *own, self.gather, lambda x: F.linear(x, weight, own_bias)
         )
 
     def _zeros(self, gates: Tensor, batch_sizes: Tensor | None) -> Any:

@@ -11,9 +11,10 @@ from torch import nn
 from partialgrad.classes import own_class
 from partialgrad.convolution import PartialConvolution, PartialTransposedConvolution
 from partialgrad.embedding import PartialEmbedding
-from partialgrad.layers import PartialLayer, PartialLinear, Reading, is_sharded
+from partialgrad.layers import PartialLayer, PartialLinear, Reading
 from partialgrad.recurrent import PartialRecurrent
 from partialgrad.selection import Given, Random, Selector
+from partialgrad.sharding import fully_sharded, is_sharded
 
 _KINDS: tuple[type[PartialLayer], ...] = (
     PartialLinear,
@@ -39,8 +40,8 @@ class Rule:
         select: which columns, see `partialgrad.selection`.
         bias: train the layer's bias too (of recurrent layers, the input side's). It keeps no activation.
         train: chosen "columns", only the "bias", "all" parameters of the module itself, or "nothing".
-        side: leave the weight untouched and add a side branch, as is done by itself for tied and quantized weights;
-            needed for those that will be sharded.
+        side: leave the weight untouched and add a side branch, as is done by itself for tied, sharded and quantized
+            weights.
     """
 
     pattern: str
@@ -66,6 +67,10 @@ class Rule:
             raise ValueError(
                 f"r={self.r!r}: take a whole number of at least one, or train='nothing'"
             )
+        if not isinstance(self.types, tuple | type):
+            raise ValueError(f"types={self.types!r}: take a tuple of layer types, (nn.Linear,)")
+        if not callable(self.select):
+            raise ValueError(f"select={self.select!r}: take Random(), Blocks() or another selector")
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise ValueError(f"fraction={self.fraction}: take a share in (0, 1]")
 
@@ -200,9 +205,10 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
     Raises:
         ValueError: no rule; one that matches nothing or only layers that cannot be trained so; r larger than a layer.
     """
-    if isinstance(rules, Rule) or not rules:
+    if isinstance(rules, Rule) or not rules or not all(isinstance(rule, Rule) for rule in rules):
         raise ValueError("give a list of one or more rules: [Rule(...)]")
     tied = tied_parameters(model)
+    foreign = _computed_in_parts(model)
     choices, used = [], dict.fromkeys(range(len(rules)), 0)
     refused: dict[int, list[str]] = {number: [] for number in used}
     inside_attention = {
@@ -221,7 +227,7 @@ def plan(model: nn.Module, rules: Sequence[Rule]) -> Plan:
                 Choice(name, layer, nothing, None, "nothing", False, (), "no rule: frozen")
             )
             continue
-        choice = _choose(name, layer, rules[number], id(layer) in inside_attention, tied)
+        choice = _choose(name, layer, rules[number], tied, foreign, id(layer) in inside_attention)
         choices.append(choice)
         if choice.train != "nothing" or rules[number].train == "nothing":
             used[number] += 1
@@ -239,6 +245,12 @@ def tied_parameters(model: nn.Module) -> set[int]:
     return {parameter for parameter, count in counts.items() if count > 1}
 
 
+def _computed_in_parts(model: nn.Module) -> set[int]:
+    """Ids of parameters that are sharded otherwise than by `fully_shard`, which gathers them for the forward pass."""
+    sharded = {id(parameter) for parameter in model.parameters() if is_sharded(parameter)}
+    return set() if fully_sharded(model) else sharded
+
+
 def _useless(rules: Sequence[Rule], number: int, refused: list[str], model: nn.Module) -> str:
     if refused:
         return f"{rules[number]} can train none of the layers it matches. " + "; ".join(refused)
@@ -249,7 +261,9 @@ def _useless(rules: Sequence[Rule], number: int, refused: list[str], model: nn.M
     return f"{rule} matches no layer. Layers with parameters: {names}"
 
 
-def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: set[int]) -> Choice:
+def _choose(
+    name: str, layer: nn.Module, rule: Rule, tied: set[int], foreign: set[int], in_attention: bool
+) -> Choice:
     def choice(
         train: Training,
         detail: str,
@@ -269,22 +283,20 @@ def _choose(name: str, layer: nn.Module, rule: Rule, in_attention: bool, tied: s
         )
     if in_attention:
         return choice("nothing", "frozen: MultiheadAttention reads its weight without calling it")
+    own = dict(layer.named_parameters(recurse=False))
+    if any(id(parameter) in foreign for parameter in own.values()):
+        return choice(
+            "nothing",
+            "frozen: sharded, but not by fully_shard in this model (tensor parallelism does not work with trained "
+            "columns): wrap the whole model, before anything is sharded",
+        )
     reason = mixin.refusal(layer)
     if reason is not None and not (rule.train == "bias" and reason.startswith("depthwise")):
         return choice("nothing", f"frozen: {reason}")
+    side = rule.side or any(id(p) in tied or is_sharded(p) for p in own.values())
     if rule.train == "bias":
-        biased = any(n.startswith("bias") for n, _ in layer.named_parameters(recurse=False))
-        return choice("bias" if biased else "nothing", "bias" if biased else "no bias", mixin)
-    names = [weight for reading in mixin.readings(layer) for weight in reading.weights]
-    weights = [layer.get_parameter(weight) for weight in names]
-    if any(map(is_sharded, weights)):
-        return choice(
-            "nothing",
-            "frozen: sharded already: wrap the model first, with side=True, then shard it",
-        )
-    side = rule.side or any(id(w) in tied for w in weights)
-    if side and mixin is PartialRecurrent:
-        return choice("nothing", "frozen: recurrent layers have no side branch for tied weights")
+        biased = any(name.startswith("bias") for name in own)
+        return choice("bias" if biased else "nothing", "bias" if biased else "no bias", mixin, side)
     counts = tuple(
         rule.count(f"{name}.{reading.weights[0]}".lstrip("."), reading.columns)
         for reading in mixin.readings(layer)

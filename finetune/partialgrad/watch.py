@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from partialgrad.layers import all_columns, is_sharded
+from partialgrad.layers import all_columns
 
 
 def watch_optimizers(model: nn.Module) -> None:
@@ -48,8 +48,4 @@ def _check(model: nn.Module, optimizer: Optimizer) -> None:
                 f"the optimizer was built before wrap: it holds {name}, but not its trained columns. Build it after "
                 "wrap(model, rules), from the parameters that require a gradient"
             )
-        if id(columns.delta) in held and columns.original is not None and is_sharded(weight):
-            raise ValueError(
-                f"{name} was sharded after wrap, which would write trained columns into one rank's part: "
-                "wrap with Rule(..., side=True)"
-            )
+        columns.write(weight)  # if it was sharded after wrap, the columns leave it now

@@ -22,6 +22,7 @@ from partialgrad.gather import Gather
 from partialgrad.layers import PartialLayer, Reading, all_columns, partial_layers
 from partialgrad.rules import Choice, Plan, Rule, plan, tied_parameters
 from partialgrad.selection import check_indices
+from partialgrad.sharding import has_shards, let_go, part_of, whole
 from partialgrad.watch import forget_optimizers, watch_optimizers
 
 _STATE = "_partialgrad"
@@ -60,8 +61,8 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         the plan that was carried out.
 
     Raises:
-        ValueError: the model is wrapped already, or in a DistributedDataParallel; a rule fits nothing; layers that
-            cannot share.
+        ValueError: the model is wrapped already, or in a DistributedDataParallel or FullyShardedDataParallel; a rule
+            fits nothing; layers that cannot share.
     """
     if is_wrapped(model):
         raise ValueError("the model is wrapped already: call unwrap(model) or merge(model) first")
@@ -69,6 +70,12 @@ def wrap(model: nn.Module, rules: Sequence[Rule], share: Sequence[Sequence[str]]
         raise ValueError(
             "wrap the model first, then make the DistributedDataParallel: it knows only the parameters of its beginning"
         )
+    if any(hasattr(module, "_fsdp_wrapped_module") for module in model.modules()):
+        raise ValueError(
+            "FullyShardedDataParallel makes one flat tensor of the weights, whose columns cannot be trained: use "
+            "torch.distributed.fsdp.fully_shard instead, before or after wrap"
+        )
+    let_go(model)
     made = plan(model, rules)
     groups = _groups(made, share)
     chosen = {id(group): _select(group) for group in groups}
@@ -132,8 +139,12 @@ def enable(model: nn.Module) -> None:
 
 
 def unwrap(model: nn.Module) -> None:
-    """Undo `wrap`: classes, flags, and to the bit the weights."""
-    _refuse_quantized(model)
+    """Undo `wrap`: classes, flags, and to the bit the weights.
+
+    Raises:
+        ValueError: the base is quantized or sharded.
+    """
+    _refuse_changed(model)
     disable(model)
     _restore(model)
 
@@ -142,9 +153,10 @@ def merge(model: nn.Module) -> None:
     """Undo `wrap` but keep the trained weights.
 
     Raises:
-        ValueError: a trained weight is shared with another layer, which merging would change too.
+        ValueError: a trained weight is shared with another layer, which merging would change too; the base is
+            quantized or sharded.
     """
-    _refuse_quantized(model)
+    _refuse_changed(model)
     enable(model)
     write(model)
     tied = tied_parameters(model)
@@ -158,10 +170,12 @@ def merge(model: nn.Module) -> None:
     _restore(model)
 
 
-def _refuse_quantized(model: nn.Module) -> None:
-    if wrapping_of(model).base_sha256 is not None:
+def _refuse_changed(model: nn.Module) -> None:
+    quantized = wrapping_of(model).base_sha256 is not None
+    if quantized or has_shards(model):
         raise ValueError(
-            "the base is quantized: save_adapter, load the original base, load_adapter there, then merge"
+            f"the base is {'quantized' if quantized else 'sharded'}: save_adapter, load the original base, "
+            "load_adapter there, then merge"
         )
 
 
@@ -170,12 +184,13 @@ def _switch(model: nn.Module, enabled: bool) -> None:
     wrapping = wrapping_of(model)
     if enabled == wrapping.enabled:
         return
+    let_go(model)
     for _, layer in partial_layers(model):
         layer.switch(enabled)
     values = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, stored in wrapping.originals.items():
         current = values[name].detach().clone()
-        values[name].copy_(stored)
+        values[name].copy_(part_of(stored, values[name]))
         wrapping.originals[name] = current
     wrapping.enabled = enabled
 
@@ -210,6 +225,8 @@ def _groups(made: Plan, share: Sequence[Sequence[str]]) -> list[list[Choice]]:
     choices = {choice.name: choice for choice in made.choices if choice.train == "columns"}
     groups = []
     for names in share:
+        if isinstance(names, str):
+            raise ValueError(f"share={share!r}: give groups of names, [['q', 'k', 'v']]")
         if unknown := [name for name in names if name not in choices]:
             raise ValueError(
                 f"{', '.join(unknown)} cannot share: no layer of that name has trained columns, or it is in two groups"
@@ -231,7 +248,9 @@ def _select(group: list[Choice]) -> list[Tensor]:
             reading = choice.readings[number]
             for weight in reading.weights:
                 names.append(f"{choice.name}.{weight}".lstrip("."))
-                weights.append(reading.by_column(choice.layer.get_parameter(weight).detach()))
+                weights.append(
+                    reading.by_column(whole(choice.layer.get_parameter(weight).detach()))
+                )
         indices = group[0].rule.select(names, weights, count)
         columns = group[0].readings[number].columns
         chosen.append(check_indices(indices, columns, count, names[0]))
@@ -249,7 +268,7 @@ def _attach(choice: Choice, gather: Gather, chosen: Sequence[Tensor] = ()) -> No
             )
     for name in choice.biases:
         bias = layer.get_parameter(name)
-        columns[name] = Columns(bias, torch.arange(len(bias)), 0)
+        columns[name] = Columns(bias, torch.arange(len(bias)), 0, live=not choice.side)
     add_mixin(layer, mixin)
     assert isinstance(layer, PartialLayer)
     layer.partial, layer.gather = nn.ModuleDict(columns), gather

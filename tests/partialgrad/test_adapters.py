@@ -140,3 +140,5 @@ def test_what_is_no_adapter(base: Net, tmp_path: Path) -> None:
     save_peft_paca(base, tmp_path)
     with pytest.raises(ValueError, match="not an adapter"):
         load_adapter(Net(), tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        load_adapter(Net(), tmp_path / "adapter_config.json")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from partialgrad import Given, Random, Rule, plan, wrap
@@ -50,6 +50,17 @@ def test_the_first_matching_rule_holds() -> None:
     assert {row.name: row.trained for row in rows if row.trained} == {"out.2": 3}
 
 
+class Codes(Tensor):
+    """What others quantize weights to."""
+
+
+def coded(precision: torch.dtype, kind: type[Tensor]) -> nn.Linear:
+    layer = nn.Linear(4, 4)
+    codes = torch.zeros(4, 4, dtype=precision).as_subclass(kind)
+    layer.weight = nn.Parameter(codes, requires_grad=False)
+    return layer
+
+
 BAD = [
     (lambda: Rule("*", r=0), "at least one"),
     (lambda: Rule("*", r=2.5), "r=2.5: take a whole number"),  # type: ignore[arg-type]
@@ -61,7 +72,14 @@ BAD = [
     (lambda: Rule("*", r=2, train="all"), "only go with"),
     (lambda: plan(Net(), []), "one or more rules"),
     (lambda: plan(Net(), Rule("*", r=1)), "a list of one or more"),  # type: ignore[arg-type]
+    (lambda: plan(Net(), ["*"]), "a list of one or more rules"),  # type: ignore[list-item]
+    (lambda: Rule("*", r=1, types=[nn.Linear]), "a tuple of layer types"),  # type: ignore[arg-type]
+    (lambda: Rule("*", r=1, select="norm"), "another selector"),  # type: ignore[arg-type]
+    (lambda: wrap(Net(), [Rule("*", r=1)], ["conv"]), "groups of names"),
     (lambda: plan(nn.LazyLinear(4), [Rule("*", r=1)]), "run the model once"),
+    (lambda: plan(nn.Linear(4, 4, device="meta"), [Rule("*", r=1)]), "load the weights first"),
+    (lambda: plan(coded(torch.int8, Tensor), [Rule("*", r=1)]), "of torch.int8: .*quantize_base"),
+    (lambda: plan(coded(torch.float32, Codes), [Rule("*", r=1)]), "is a Codes of .*quantize_base"),
     (lambda: wrap(Net(), [Rule("out.*", r=1)], [["out.0", "typo"]]), "typo cannot share"),
     (lambda: plan(Net(), [Rule("nowhere", r=1)]), "matches no layer.*conv, depthwise"),
     (lambda: plan(Net(), [Rule("out", r=1)]), "without parameters"),

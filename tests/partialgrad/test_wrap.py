@@ -5,6 +5,7 @@ import io
 import pickle
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from partialgrad import Rule, disable, enable, freeze_ops, merge, unwrap, wrap
+from partialgrad import (
+    Rule,
+    disable,
+    enable,
+    freeze_ops,
+    load_adapter,
+    merge,
+    save_adapter,
+    unwrap,
+    wrap,
+)
 from partialgrad.layers import all_columns, partial_layers
 
 
@@ -209,15 +220,20 @@ def test_merging_a_side_branch() -> None:
     torch.testing.assert_close(net(x), expected)
 
 
-def test_tied_weights_take_the_side_branch() -> None:
+def test_tied_weights_take_the_side_branch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False))
     net[1].weight = net[0].weight
+    base = copy.deepcopy(net)
     made = wrap(net, [Rule("*", r=2)])
     assert all("side branch" in row.detail for row in made.rows)
     before = net[0].weight.clone()
     train(net)
     assert torch.equal(net[0].weight, before)
+    save_adapter(net, tmp_path / "adapter")
+    load_adapter(base, tmp_path / "adapter")
+    ids = torch.arange(9)
+    torch.testing.assert_close(base(ids), net(ids))
     with pytest.raises(ValueError, match="tied"):
         merge(net)
     unwrap(net)

@@ -12,7 +12,7 @@ import torch
 
 from partialgrad.benchmarks.convolutional import convolutional
 from partialgrad.benchmarks.report import as_json, as_markdown, circumstances, put_into
-from partialgrad.benchmarks.running import Settings, run
+from partialgrad.benchmarks.running import Result, Settings, run
 from partialgrad.benchmarks.task import Task
 from partialgrad.benchmarks.transformer import transformer, wide_transformer
 
@@ -24,7 +24,7 @@ _BUILT_IN: dict[str, Callable[[], Task]] = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the comparison; the tables go to stdout, progress to stderr.
+    """Run the comparison; the tables go to stdout, and to files after each model; progress to stderr.
 
     Raises:
         ValueError: a model that cannot be found, or a setting out of its range.
@@ -39,14 +39,16 @@ def main(arguments: Sequence[str]) -> None:
     settings = Settings(torch.device(options.device), options.steps, options.rounds)
     makers = [_BUILT_IN[name] for name in options.tasks] + [_factory(m) for m in options.model]
     makers = makers or list(_BUILT_IN.values())
-    results = [run(make(), settings, lambda text: _write(sys.stderr, text)) for make in makers]
     command = shlex.join(["python", "-m", "partialgrad.benchmarks", *arguments])
     conditions = circumstances(settings, command)
-    tables = as_markdown(results, conditions)
-    if options.json:
-        options.json.write_text(as_json(results, conditions), encoding="utf-8")
-    if options.readme:
-        put_into(options.readme, tables)
+    results: list[Result] = []
+    for make in makers:
+        results.append(run(make(), settings, lambda text: _write(sys.stderr, text)))
+        tables = as_markdown(results, conditions)
+        if options.json:
+            options.json.write_text(as_json(results, conditions), encoding="utf-8")
+        if options.readme:
+            put_into(options.readme, tables)
     _write(sys.stdout, tables)
 
 
