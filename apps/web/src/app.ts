@@ -240,7 +240,7 @@ export class App {
     this.#recording.samples += heard.before.length;
     view.showMissed(heard.missed);
     view.showTime(this.#recording.samples / rate);
-    view.showLatency(this.#sound!.latency());
+    if (this.#recording.samples % rate < heard.before.length) view.showLatency(this.#sound!.latency());
     if (heard.tooBusy && view.elements.status.dataset["state"] === "active") view.showNotice(TOO_BUSY);
     else if (view.elements.notice.textContent === TOO_BUSY) view.showNotice();
     if (this.#recording.samples < MOST_LIVE_SECONDS * rate) return;
