@@ -94,7 +94,7 @@ export class App {
 
   togglePlay(): void {
     if (this.live || !this.#take) return;
-    void this.#sound?.context.resume();
+    this.#sound?.start().catch((error: unknown) => view.showNotice(words(error)));
     if (this.#take.done && this.#atEnd()) this.seek(0);
     this.#play(!this.#playing);
   }
@@ -160,6 +160,7 @@ export class App {
       this.#connect();
       view.showLive(true);
     } catch (error) {
+      this.#sound?.closeMicrophone();
       view.showNotice(words(error));
     }
   }
