@@ -72,7 +72,9 @@ export function showLive(live: boolean): void {
   find("listen-label").hidden = !live;
   elements.seek.hidden = live;
   elements.play.hidden = live;
-  if (live) elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
+  if (!live) return;
+  find("hint").hidden = true;
+  elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
 }
 
 export function showPlaying(playing: boolean): void {
@@ -108,7 +110,8 @@ export function showTimings(recent: Recent, frameMilliseconds: number): void {
     write(find(id), `${taken.toFixed(1)} of ${frameMilliseconds} ms`);
     find(id).dataset["late"] = String(taken > frameMilliseconds);
   }
-  write(find("load"), `${Math.round((100 * recent.percentile(0.5)) / frameMilliseconds)} %`);
+  const load = Math.round((100 * recent.percentile(0.5)) / frameMilliseconds);
+  write(find("load"), load > 100 ? "over 100 %" : `${load} %`);
 }
 
 export function showLatency({ model, queue, filters, device }: Latency): void {
@@ -125,6 +128,7 @@ export function showMissed(frames: number): void {
 /** What can be saved of the take; `progress` of its processing, 0 to 1. */
 export function showTake(name: string, progress: number, heard: boolean): void {
   const done = progress === 1;
+  find("hint").hidden = true;
   find("save-name").textContent = done ? "Save" : `Working, ${Math.floor(100 * progress)} %`;
   elements.saves.forEach((button) => {
     if (button.dataset["save"] === "heard") button.hidden = !heard;
