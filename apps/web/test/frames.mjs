@@ -9,7 +9,7 @@ import { loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
 
-const FRAMES = 1500;
+const FRAMES = 1000;
 const WARM_UP = 100;
 const HOP = 128;
 const PAUSE_MILLISECONDS = 4;
