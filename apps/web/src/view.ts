@@ -107,7 +107,7 @@ export function showSilence(): void {
 export function showTimings(recent: Recent, frameMilliseconds: number): void {
   for (const [id, part] of [["frame-p50", 0.5], ["frame-p99", 0.99]] as const) {
     const taken = recent.percentile(part);
-    write(find(id), `${taken.toFixed(taken < 100 ? 1 : 0)} of ${frameMilliseconds} ms`);
+    write(find(id), `${taken.toFixed(taken < 10 ? 1 : 0)} of ${frameMilliseconds} ms`);
     find(id).dataset["late"] = String(taken > frameMilliseconds);
   }
   const load = Math.round((100 * recent.percentile(0.5)) / frameMilliseconds);
