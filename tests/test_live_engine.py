@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from simulated_devices import Devices, Sound
 
 from truenet.enhancer import Enhancer
+from truenet_apps.live_engine import LiveEngine
 
 RATES = [(16_000, 16_000), (48_000, 48_000), (44_100, 48_000), (48_000, 44_100), (8000, 22_050)]
 
@@ -104,3 +105,9 @@ def test_no_click_while_clocks_are_corrected(tmp_path: Path) -> None:
     played: NDArray[np.float32] = np.concatenate(list(devices.run(40)))[48_000 * 4 :]
     steps = np.abs(np.diff(played, n=2))
     assert steps.max() < 1.2 * np.percentile(steps, 99)
+
+
+def test_before_anything_plays_the_latency_is_the_window_alone() -> None:
+    status = LiveEngine(Enhancer(whole_frames=True), 48_000, 48_000, 0.02).status()
+    assert (status.device_ms, status.queue_ms) == (0, 0)
+    assert status.latency_ms == status.window_ms > 0

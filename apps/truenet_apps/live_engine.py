@@ -93,9 +93,9 @@ class LiveEngine:
         self._dropouts = 0
         self._frame_seconds: deque[float] = deque(maxlen=FRAMES_REMEMBERED)
         self._meters = Meters(self._rate_hz)
-        self._queue_seconds = self._total_seconds = 0.0
         window = enhancer.latency_samples / self._rate_hz
         self._fixed_seconds = window + self._down.delay_seconds + self._up.delay_seconds
+        self._queue_seconds, self._total_seconds = 0.0, self._fixed_seconds  # nothing played yet
         self.ready = threading.Event()  # there is something to do for `step`
 
     def warm_up(self) -> None:
@@ -214,7 +214,7 @@ class LiveEngine:
 
     def _note_latency(self, queue: float, delay_seconds: float, seconds: float) -> None:
         devices = self._now() - self._captured_at + delay_seconds
-        share = min(1.0, seconds / LATENCY_SMOOTHING_SECONDS) if self._total_seconds else 1.0
+        share = min(1.0, seconds / LATENCY_SMOOTHING_SECONDS) if self._queue_seconds else 1.0
         total = devices + queue + self._fixed_seconds
         self._total_seconds += share * (total - self._total_seconds)
         self._queue_seconds += share * (queue - self._queue_seconds)

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from truenet_apps.adapt import adapt
 from truenet_apps.bench import bench
+from truenet_apps.doctor import doctor
 from truenet_apps.evaluate import evaluate
 from truenet_apps.export import export
 from truenet_apps.info import info
@@ -52,6 +53,7 @@ app.command()(verify)
 app.command()(bench)
 app.command()(serve)
 app.command()(live)
+app.command()(doctor)
 
 
 def run() -> None:

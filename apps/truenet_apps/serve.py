@@ -46,16 +46,21 @@ def page_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     Raises:
         ValueError: the page is not built, or the port is taken.
     """
-    if not (folder / "index.html").is_file():
-        raise ValueError(
-            "the web page is not built here; with node 20 or newer, in a clone of the repository: "
-            "cd apps/web && npm ci && npm run build"
-        )
+    require_page(folder)
     try:
         handler = functools.partial(PageHandler, directory=str(folder))
         return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
         raise ValueError(f"port {port} cannot be used ({error}); try --port 0") from error
+
+
+def require_page(folder: Path) -> None:
+    """Raise ValueError, with how to build it, where the page is not built."""
+    if not (folder / "index.html").is_file():
+        raise ValueError(
+            "the web page is not built here; with node 20 or newer, in a clone of the repository: "
+            "cd apps/web && npm ci && npm run build"
+        )
 
 
 class PageHandler(http.server.SimpleHTTPRequestHandler):

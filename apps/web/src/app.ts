@@ -94,7 +94,7 @@ export class App {
 
   togglePlay(): void {
     if (this.live || !this.#take) return;
-    void this.#sound?.context.resume();
+    this.#sound?.start().catch((error: unknown) => view.showNotice(words(error)));
     if (this.#take.done && this.#atEnd()) this.seek(0);
     this.#play(!this.#playing);
   }
@@ -160,6 +160,7 @@ export class App {
       this.#connect();
       view.showLive(true);
     } catch (error) {
+      this.#sound?.closeMicrophone();
       view.showNotice(words(error));
     }
   }
@@ -240,7 +241,7 @@ export class App {
     this.#recording.samples += heard.before.length;
     view.showMissed(heard.missed);
     view.showTime(this.#recording.samples / rate);
-    view.showLatency(this.#sound!.latency());
+    if (this.#recording.samples % rate < heard.before.length) view.showLatency(this.#sound!.latency());
     if (heard.tooBusy && view.elements.status.dataset["state"] === "active") view.showNotice(TOO_BUSY);
     else if (view.elements.notice.textContent === TOO_BUSY) view.showNotice();
     if (this.#recording.samples < MOST_LIVE_SECONDS * rate) return;

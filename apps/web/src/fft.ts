@@ -1,12 +1,12 @@
-/** Magnitudes of a real signal's spectrum, for the picture (radix 2, lengths a power of two). */
-export function magnitudes(signal: Float32Array, window: Float32Array): Float32Array {
+/** Powers of a real signal's spectrum, for the picture (radix 2, lengths a power of two). */
+export function powers(signal: Float32Array, window: Float32Array): Float32Array {
   const size = signal.length;
   const real = new Float32Array(size);
   const imaginary = new Float32Array(size);
   const bits = Math.log2(size);
   for (let index = 0; index < size; index++) real[reversed(index, bits)] = signal[index]! * window[index]!;
   for (let span = 2; span <= size; span *= 2) butterflies(real, imaginary, span);
-  return Float32Array.from({ length: size / 2 }, (_, bin) => Math.hypot(real[bin]!, imaginary[bin]!));
+  return Float32Array.from({ length: size / 2 }, (_, bin) => real[bin]! ** 2 + imaginary[bin]! ** 2);
 }
 
 export function hann(size: number): Float32Array {

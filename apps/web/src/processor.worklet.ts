@@ -9,7 +9,7 @@ import type { Frame, Heard, ProcessorOptions, ToProcessor } from "./messages.ts"
 import { StemPlayer } from "./player.ts";
 import { Resampler } from "./resampler.ts";
 
-const REPORT_SAMPLES = 512; // 32 ms at 16 kHz
+const REPORT_SAMPLES = 768; // 48 ms at 16 kHz: to paint more often takes as long as the model does
 const FADE_A_SAMPLE = 1 / 2000; // about 40 ms for the loudspeaker to come and go
 
 class TruenetProcessor extends AudioWorkletProcessor {

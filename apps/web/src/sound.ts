@@ -31,7 +31,6 @@ export class Sound {
       1000 * (down.delaySamples / info.sampleRateHz + up.delaySamples / context.sampleRate);
   }
 
-  /** Call it from a click or a key, or the browser keeps the sound back. */
   static async open(info: ModelInfo, heard: (heard: Heard) => void): Promise<Sound> {
     const context = new AudioContext({ latencyHint: "interactive" });
     await context.audioWorklet.addModule(processorUrl);
@@ -47,6 +46,15 @@ export class Sound {
     this.#node.port.postMessage(message, message.kind === "live" ? [message.port] : []);
   }
 
+  /** Lets the sound run. Call it from a click or a key, or the browser keeps it back. */
+  async start(): Promise<void> {
+    let given: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      given = setTimeout(() => reject(new Error(SILENT)), START_MILLISECONDS);
+    });
+    await Promise.race([this.context.resume(), late]).finally(() => clearTimeout(given));
+  }
+
   /** Opens the microphone with the browser's own processing off; `lost` when it goes away. */
   async openMicrophone(lost: () => void): Promise<string[]> {
     const stream = await microphone();
@@ -55,7 +63,7 @@ export class Sound {
     const source = this.context.createMediaStreamSource(stream);
     source.connect(this.#node);
     this.#microphone = { stream, source };
-    await this.context.resume();
+    await this.start();
     const settings = track?.getSettings();
     return PROCESSING.filter((name) => settings?.[name]);
   }
@@ -78,6 +86,9 @@ export class Sound {
     };
   }
 }
+
+const START_MILLISECONDS = 10_000;
+const SILENT = "The browser's sound does not start. Is there a loudspeaker, or headphones, that it may use?"; // Firefox waits
 
 const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"] as const;
 

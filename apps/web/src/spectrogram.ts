@@ -1,8 +1,9 @@
 /** A spectrogram that scrolls: new sound at the right, 0 to 8 kHz from bottom to top. */
 
-import { hann, magnitudes } from "./fft.ts";
+import { hann, powers } from "./fft.ts";
 
 const WINDOW_SAMPLES = 512;
+const BINS = WINDOW_SAMPLES / 2;
 const STEP_SAMPLES = 256; // a column, 16 ms
 const FLOOR_DB = -96;
 const RANGE_DB = 72;
@@ -12,13 +13,15 @@ export class Spectrogram {
   readonly #context: CanvasRenderingContext2D;
   readonly #window = hann(WINDOW_SAMPLES);
   #past = new Float32Array(WINDOW_SAMPLES - STEP_SAMPLES);
-  #columns: Float32Array[] = []; // levels 0 to 1, newest last; kept to paint again in another theme
-  #colours: Uint8ClampedArray = new Uint8ClampedArray(0);
+  #columns: Uint8Array[] = []; // levels 0 to 255, newest last; kept to paint again in another theme
+  #unpainted = 0;
+  #frame = 0; // asked of the browser, which asks for none where the page is hidden
+  #colours = new Uint32Array(256);
 
   constructor(canvas: HTMLCanvasElement) {
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false })!;
-    canvas.height = WINDOW_SAMPLES / 2;
+    canvas.height = BINS;
     new ResizeObserver(() => this.repaint()).observe(canvas);
   }
 
@@ -28,9 +31,11 @@ export class Spectrogram {
     joined.set(samples, this.#past.length);
     let at = 0;
     for (; at + WINDOW_SAMPLES <= joined.length; at += STEP_SAMPLES) {
-      this.#paint(this.#column(joined.subarray(at, at + WINDOW_SAMPLES)));
+      this.#columns.push(this.#column(joined.subarray(at, at + WINDOW_SAMPLES)));
+      this.#unpainted++;
     }
     this.#past = joined.slice(at);
+    this.#frame ||= requestAnimationFrame(() => this.#scroll());
   }
 
   clear(): void {
@@ -47,37 +52,43 @@ export class Spectrogram {
     const { width, height } = this.#canvas;
     this.#context.fillStyle = style.getPropertyValue("--quiet");
     this.#context.fillRect(0, 0, width, height);
-    this.#columns = this.#columns.slice(-width);
-    const first = width - this.#columns.length;
-    this.#columns.forEach((column, index) => this.#context.putImageData(this.#image(column), first + index, 0));
+    this.#paint(width);
   }
 
-  #column(signal: Float32Array): Float32Array {
-    return magnitudes(signal, this.#window).map((magnitude) => {
-      const level = (20 * Math.log10(magnitude + 1e-9) - FLOOR_DB) / RANGE_DB;
-      return Math.min(1, Math.max(0, level));
+  #column(signal: Float32Array): Uint8Array {
+    return Uint8Array.from(powers(signal, this.#window), (power) => {
+      const level = (10 * Math.log10(power + 1e-18) - FLOOR_DB) / RANGE_DB;
+      return Math.round(255 * Math.min(1, Math.max(0, level)));
     });
   }
 
-  #paint(column: Float32Array): void {
+  /** Moves the picture by what is new, and paints that. */
+  #scroll(): void {
+    this.#frame = 0;
     const { width, height } = this.#canvas;
-    this.#context.drawImage(this.#canvas, 1, 0, width - 1, height, 0, 0, width - 1, height);
-    this.#context.putImageData(this.#image(column), width - 1, 0);
-    this.#columns.push(column);
-    if (this.#columns.length > 2 * width) this.#columns.splice(0, width);
+    const count = Math.min(this.#unpainted, width);
+    if (count < width) this.#context.drawImage(this.#canvas, count, 0, width - count, height, 0, 0, width - count, height);
+    this.#paint(count);
   }
 
-  #image(column: Float32Array): ImageData {
-    const image = this.#context.createImageData(1, column.length);
-    column.forEach((level, bin) => {
-      const colour = 4 * Math.round(255 * level);
-      image.data.set(this.#colours.subarray(colour, colour + 4), 4 * (column.length - 1 - bin));
+  /** Paints the newest columns, `most` at most, and forgets those that are out of sight. */
+  #paint(most: number): void {
+    const { width, height } = this.#canvas;
+    this.#columns.splice(0, this.#columns.length - width);
+    this.#unpainted = 0;
+    const columns = this.#columns.slice(-most);
+    if (!columns.length) return;
+    const image = this.#context.createImageData(columns.length, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    columns.forEach((column, x) => {
+      for (let bin = 0; bin < BINS; bin++) pixels[(BINS - 1 - bin) * columns.length + x] = this.#colours[column[bin]!]!;
     });
-    return image;
+    this.#context.putImageData(image, width - columns.length, 0);
   }
 }
 
-function ramp(stops: [number, number, number][]): Uint8ClampedArray {
+/** Colours for the levels 0 to 255, as pixels of an ImageData. */
+function ramp(stops: [number, number, number][]): Uint32Array<ArrayBuffer> {
   const colours = new Uint8ClampedArray(4 * 256);
   for (let level = 0; level < 256; level++) {
     const place = (level / 255) * (stops.length - 1);
@@ -85,7 +96,7 @@ function ramp(stops: [number, number, number][]): Uint8ClampedArray {
     const mixed = stops[below]!.map((c, i) => c + (stops[below + 1]![i]! - c) * (place - below));
     colours.set([...mixed, 255], 4 * level);
   }
-  return colours;
+  return new Uint32Array(colours.buffer);
 }
 
 function rgb(hex: string): [number, number, number] {

@@ -14,6 +14,11 @@ function all<T extends HTMLElement>(selector: string): T[] {
   return [...document.querySelectorAll<T>(selector)];
 }
 
+/** Setting a text costs the browser a layout even where it is the same. */
+function write(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export const elements = {
   status: find("status"),
   statusText: find("status-text"),
@@ -46,7 +51,7 @@ export function showStatus(state: "loading" | "active" | "failed", text: string)
 
 /** A message in words for people; none takes the last one away. */
 export function showNotice(text = ""): void {
-  if (elements.notice.textContent !== text) elements.notice.textContent = text;
+  write(elements.notice, text);
   elements.notice.hidden = !text;
 }
 
@@ -67,7 +72,9 @@ export function showLive(live: boolean): void {
   find("listen-label").hidden = !live;
   elements.seek.hidden = live;
   elements.play.hidden = live;
-  if (live) elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
+  if (!live) return;
+  find("hint").hidden = true;
+  elements.saves.forEach((button) => (button.disabled = true)); // there is nothing yet
 }
 
 export function showPlaying(playing: boolean): void {
@@ -76,7 +83,7 @@ export function showPlaying(playing: boolean): void {
 }
 
 export function showTime(seconds: number, total?: number): void {
-  find("time").textContent = total === undefined ? clock(seconds) : `${clock(seconds)} / ${clock(total)}`;
+  write(find("time"), total === undefined ? clock(seconds) : `${clock(seconds)} / ${clock(total)}`);
   if (total === undefined) return;
   elements.seek.max = String(total);
   elements.seek.value = String(seconds);
@@ -86,8 +93,9 @@ export function showTime(seconds: number, total?: number): void {
 export function showLevel(which: "before" | "after", levelDb: number): void {
   const meter = find(`meter-${which}`);
   const shown = Math.max(-60, Math.min(0, levelDb));
-  meter.setAttribute("aria-valuenow", shown.toFixed(0));
-  meter.firstElementChild!.setAttribute("style", `transform:scaleX(${(1 + shown / 60).toFixed(3)})`);
+  meter.ariaValueNow = shown.toFixed(0);
+  // neither layout nor transform: either makes the browser look again for what is under the mouse
+  meter.style.backgroundSize = `${(100 + shown / 0.6).toFixed(0)}% 100%`;
 }
 
 export function showSilence(): void {
@@ -99,26 +107,28 @@ export function showSilence(): void {
 export function showTimings(recent: Recent, frameMilliseconds: number): void {
   for (const [id, part] of [["frame-p50", 0.5], ["frame-p99", 0.99]] as const) {
     const taken = recent.percentile(part);
-    find(id).textContent = `${taken.toFixed(1)} of ${frameMilliseconds} ms`;
+    write(find(id), `${taken.toFixed(taken < 10 ? 1 : 0)} of ${frameMilliseconds} ms`);
     find(id).dataset["late"] = String(taken > frameMilliseconds);
   }
-  find("load").textContent = `${Math.round((100 * recent.percentile(0.5)) / frameMilliseconds)} %`;
+  const load = Math.round((100 * recent.percentile(0.5)) / frameMilliseconds);
+  write(find("load"), load > 100 ? "over 100 %" : `${load} %`);
 }
 
 export function showLatency({ model, queue, filters, device }: Latency): void {
   const latency = find("latency");
-  latency.textContent = `${Math.round(model + queue + filters + device)} ms`;
+  write(latency, `${Math.round(model + queue + filters + device)} ms`);
   const parts = { model, queue, filters, device };
   latency.title = Object.entries(parts).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`).join(", ");
 }
 
 export function showMissed(frames: number): void {
-  find("missed").textContent = String(frames);
+  write(find("missed"), String(frames));
 }
 
 /** What can be saved of the take; `progress` of its processing, 0 to 1. */
 export function showTake(name: string, progress: number, heard: boolean): void {
   const done = progress === 1;
+  find("hint").hidden = true;
   find("save-name").textContent = done ? "Save" : `Working, ${Math.floor(100 * progress)} %`;
   elements.saves.forEach((button) => {
     if (button.dataset["save"] === "heard") button.hidden = !heard;
