@@ -35,6 +35,7 @@ def test_files_side_by_side(tmp_path: Path) -> None:
     peers = ["--peer", f"gtcrn={other}", "--peer", f"dtln={other},{other}"]
     arguments = ["bench", *files, "--frames", "1", "--frames", "8", "--json", *peers]
     found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert 0 < found["share_of_a_core"] < 1.1
     assert list(found["load_ms"]) == [*files, "gtcrn", "dtln"]
     expected = [(name, 1) for name in (*files, "gtcrn", "dtln")] + [(file, 8) for file in files]
     assert [(row["model"], row["frames_a_call"]) for row in found["frames"]] == expected

@@ -63,7 +63,7 @@ class GraphBuilder:
             self.initializers[name] = numpy_helper.from_array(value, name)
         return self._constants[key]
 
-    def floats(self, value: Tensor | Array | float) -> str:
+    def floats(self, value: Tensor | Array | float | list[float]) -> str:
         """A float32 constant."""
         numbers = value.detach().double().numpy() if isinstance(value, Tensor) else value
         return self.constant(np.asarray(numbers, np.float32))
