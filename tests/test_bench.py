@@ -41,6 +41,7 @@ def test_files_side_by_side(tmp_path: Path) -> None:
     assert [(row["model"], row["frames_a_call"]) for row in found["frames"]] == expected
     for row in found["frames"]:
         assert 0 < row["median_ms"] <= row["p99_ms"]
+        assert 0 < row["median_processor_ms"] < 1.1 * row["median_ms"]
         assert row["frame_ms"] == (16 if row["model"] == "gtcrn" else 8)
         speed = row["frame_ms"] / row["median_ms"]
         assert row["times_real_time"] == pytest.approx(speed, rel=0.01, abs=0.06)
