@@ -35,11 +35,13 @@ def test_files_side_by_side(tmp_path: Path) -> None:
     peers = ["--peer", f"gtcrn={other}", "--peer", f"dtln={other},{other}"]
     arguments = ["bench", *files, "--frames", "1", "--frames", "8", "--json", *peers]
     found = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert 0 < found["share_of_a_core"] < 1.1
     assert list(found["load_ms"]) == [*files, "gtcrn", "dtln"]
     expected = [(name, 1) for name in (*files, "gtcrn", "dtln")] + [(file, 8) for file in files]
     assert [(row["model"], row["frames_a_call"]) for row in found["frames"]] == expected
     for row in found["frames"]:
         assert 0 < row["median_ms"] <= row["p99_ms"]
+        assert 0 < row["median_processor_ms"] < 1.1 * row["median_ms"]
         assert row["frame_ms"] == (16 if row["model"] == "gtcrn" else 8)
         speed = row["frame_ms"] / row["median_ms"]
         assert row["times_real_time"] == pytest.approx(speed, rel=0.01, abs=0.06)

@@ -23,7 +23,9 @@ from truenet_export.activations import (
     measure_ranges,
     signal_grid,
 )
+from truenet_export.builder import GraphBuilder
 from truenet_export.constants import ConstantNodes
+from truenet_export.model_file import float_graph
 from truenet_export.quantize import Weight, find_weights, quantize, with_rounded_weights
 from truenet_export.weights_int import WIDTHS, largest_code, packed_bytes, round_rows
 from truenet_export.widths import fit, read_recordings
@@ -175,6 +177,36 @@ def test_an_integer_convolution_is_the_float_one_to_its_bits(relu: bool, groups:
     assert snr_db(expected, run(whole, x)) > 30
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_what_is_joined_is_joined_in_whole_numbers(same: bool) -> None:
+    """Two convolutions, joined and moved, then a third: one grid for both takes no rounding between."""
+    generator = np.random.default_rng(0)
+    b = GraphBuilder()
+    for y in ("first", "second"):
+        b.node("Conv", "x", *random_layer(b, generator, 32), outputs=(y,))
+    joined = b.transpose(b.node("Concat", "first", "second", axis=1), 0, 1, 3, 2)
+    b.node("Conv", joined, *random_layer(b, generator, 64), outputs=("y",))
+    model = b.model({"x": (1, 32, 8, 4)}, {"y": (1, 32, 4, 8)})
+    found = find_weights(model.graph)
+    convolutions = find_convolutions(model.graph, found)
+    x = generator.uniform(-1, 1, (1, 32, 8, 4)).astype(np.float32)
+    ranges = dict.fromkeys(("x", "y", "first", "second", joined), (-4.0, 4.0))
+    ranges["first"] = (-4.0, 4.0) if same else (-3.5, 4.2)
+    grids = {name: signal_grid(*ends) for name, ends in ranges.items()}
+    whole = quantize(
+        model, found, {w.name: 7 for w in found}, IntegerConvolutions(convolutions, grids)
+    )
+    operators = [node.op_type for node in whole.graph.node]
+    assert operators.count("QuantizeLinear") == (1 if same else 2)
+    assert operators.count("DequantizeLinear") == (1 if same else 2)
+    assert snr_db(run(model, x), run(whole, x)) > 30
+
+
+def random_layer(b: GraphBuilder, generator: np.random.Generator, inputs: int) -> tuple[str, str]:
+    values = 0.1 * generator.standard_normal((32, inputs, 1, 1))
+    return b.floats(values), b.floats(generator.standard_normal(32))
+
+
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), None, ["CPUExecutionProvider"]
@@ -182,12 +214,13 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return session.run(None, {"x": x})[0]
 
 
-def test_ranges_hold_what_calibration_heard(
-    shipped: onnx.ModelProto, weights: list[Weight]
-) -> None:
-    convolutions = find_convolutions(shipped.graph, weights)
+def test_ranges_hold_what_calibration_heard() -> None:
+    joined = float_graph(SHIPPED_MODEL.with_suffix(".safetensors"), whole_numbers=True)
+    weights = find_weights(joined.graph)
+    convolutions = find_convolutions(joined.graph, weights)
     noisy = soundfile.read(CHECK_RECORDING, dtype="float32")[0][:16_000, 0]
-    ranges = measure_ranges(shipped, convolutions, [noisy])
+    ranges = measure_ranges(joined, convolutions, [noisy])
+    assert len({ranges[convolution.output] for convolution in convolutions.values()}) < 18
     for convolution in convolutions.values():
         low, high = ranges[convolution.output]
         assert low <= 0 < high

@@ -1,9 +1,9 @@
 """Wide convolutions computed in whole numbers: signals in 8 unsigned bits with scales fixed by calibration.
 
-A convolution becomes QLinearConv, with its ReLU inside (the zero point of what follows a ReLU is 0); what is not a
-convolution stays in float. The scales are constants, so the result does not depend on how a stream is cut. Weights
-have at most 7 bits here: processors without dot-product instructions add pairs of products in 16 bits, and
-2 · 255 · 63 fits there.
+A convolution becomes QLinearConv, with its ReLU inside (the zero point of what follows a ReLU is 0); what only moves
+numbers between convolutions moves the whole ones, so what is joined has one scale; the rest stays in float. The scales
+are constants, so the result does not depend on how a stream is cut. Weights have at most 7 bits here: processors
+without dot-product instructions add pairs of products in 16 bits, and 2 · 255 · 63 fits there.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ _FEWEST_CHANNELS = 32  # narrower ones take little time, and are the features' a
 _OUTSIDE = 1e-5  # share of a signal's values, on either side, that may be clipped
 _MARGIN = 1.1  # for louder values than calibration has seen
 _FRAMES_PER_CALL = 100
+_MOVES = {"Reshape": 1, "Transpose": 1, "Concat": None}  # how many inputs are signals; None is all
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -65,7 +66,8 @@ def find_convolutions(graph: onnx.GraphProto, weights: list[Weight]) -> dict[str
 def measure_ranges(
     model: onnx.ModelProto, convolutions: Mapping[str, Convolution], recordings: list[Floats]
 ) -> Ranges:
-    """Lowest and highest value of every signal that is to be in whole numbers; zero is always inside.
+    """Lowest and highest value of every signal that is to be in whole numbers, the same for all that are joined; zero
+    is always inside.
 
     Args:
         recordings: (samples,) at the model's rate.
@@ -90,7 +92,31 @@ def measure_ranges(
             for name, signal in zip(names, signals, strict=True):
                 low, high = np.quantile(signal, (_OUTSIDE, 1 - _OUTSIDE))
                 ranges[name] = (min(ranges[name][0], float(low)), max(ranges[name][1], float(high)))
+    for group in _joined(model.graph, convolutions):
+        lows, highs = zip(*(ranges[name] for name in group & ranges.keys()), strict=True)
+        ranges |= dict.fromkeys(group & ranges.keys(), (min(lows), max(highs)))
     return ranges
+
+
+def _joined(graph: onnx.GraphProto, convolutions: Mapping[str, Convolution]) -> list[set[str]]:
+    """Signals that need the same grid, since some convolution gets them joined."""
+    groups: list[set[str]] = []
+    for convolution in convolutions.values():
+        names = set(_moved(graph, convolution.signal))
+        for group in [group for group in groups if group & names]:
+            groups.remove(group)
+            names |= group
+        groups.append(names)
+    return groups
+
+
+def _moved(graph: onnx.GraphProto, name: str) -> list[str]:
+    """A signal, and those that it is only moved from."""
+    node = next((node for node in graph.node if name in node.output), None)
+    if node is None or node.op_type not in _MOVES:
+        return [name]
+    sources = node.input[: _MOVES[node.op_type]]
+    return [name, *(origin for source in sources for origin in _moved(graph, source))]
 
 
 class IntegerConvolutions:
@@ -119,44 +145,83 @@ class IntegerConvolutions:
         constants = {tensor.name: tensor for tensor in graph.initializer}
         by_output = {c.node.output[0]: (weight, c) for weight, c in self.convolutions.items()}
         relus = {c.relu for c in self.convolutions.values() if c.relu}
-        nodes: list[onnx.NodeProto] = []
-        whole: set[str] = set()  # signals that exist in whole numbers
+        moved = {
+            name: self.grids[convolution.signal]
+            for convolution in self.convolutions.values()
+            for name in _moved(graph, convolution.signal)
+        }
+        nodes = _Nodes(head)
         for node in graph.node:
-            if node.output[0] in by_output:
-                weight, convolution = by_output[node.output[0]]
+            output = node.output[0]
+            if output in by_output:
+                weight, convolution = by_output[output]
+                before, after = (self.grids[n] for n in (convolution.signal, convolution.output))
                 bias = constants[node.input[2]]
-                unit = np.float32(self.grids[convolution.signal].scale) * scales[weight].reshape(-1)
-                bias.CopyFrom(_whole_bias(bias, unit))
-                name = head.reshape(scale_names[weight], -1)
-                nodes.extend(self._convolution(convolution, head, name, whole))
+                bias.CopyFrom(_whole_bias(bias, before.scale * scales[weight].reshape(-1)))
+                nodes.convolution(convolution, head.reshape(scale_names[weight], -1), before, after)
             elif node.name not in relus:
-                nodes.append(node)
-        used = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
-        kept = [node for node in nodes if used.intersection(node.output)]
+                if output in moved and node.op_type in _MOVES:
+                    nodes.move(node, moved[output])
+                nodes.made.append(node)
+        kept = nodes.needed_for({value.name for value in graph.output})
         del graph.node[:]
         graph.node.extend(kept)
 
-    def _convolution(
-        self, convolution: Convolution, head: ConstantNodes, scales: str, whole: set[str]
-    ) -> list[onnx.NodeProto]:
-        signal, output, node = convolution.signal, convolution.output, convolution.node
-        source, result = (
-            [
-                head.constant(np.array(self.grids[name].scale, np.float32)),
-                head.constant(np.array(self.grids[name].zero, np.uint8)),
-            ]
-            for name in (signal, output)
-        )
-        made = []
-        if signal not in whole:
-            made.append(_node("QuantizeLinear", [signal, *source], f"{signal}q"))
-        zero = head.constant(np.array(0, np.int8))
-        inputs = [f"{signal}q", *source, node.input[1], scales, zero, *result, node.input[2]]
-        made.append(_node("QLinearConv", inputs, f"{output}q"))
-        made[-1].attribute.extend(node.attribute)
-        made.append(_node("DequantizeLinear", [f"{output}q", *result], output))
-        whole.update((signal, output))
-        return made
+
+class _Nodes:
+    """Collects the nodes of the changed graph; `x` in whole numbers is `xq`, on another grid too `xr`."""
+
+    def __init__(self, head: ConstantNodes) -> None:
+        self.made: list[onnx.NodeProto] = []
+        self._head = head
+        self._whole: dict[str, dict[SignalGrid, str]] = {}
+
+    def convolution(
+        self, convolution: Convolution, scales: str, before: SignalGrid, after: SignalGrid
+    ) -> None:
+        """In whole numbers, its output in float too."""
+        node, output = convolution.node, convolution.output
+        zero = self._head.constant(np.array(0, np.int8))
+        inputs = [self._quantized(convolution.signal, before), *self._constants(before)]
+        inputs += [node.input[1], scales, zero, *self._constants(after), node.input[2]]
+        self._add("QLinearConv", inputs, self._name(output, after), node)
+        self._add("DequantizeLinear", [f"{output}q", *self._constants(after)], output)
+
+    def move(self, node: onnx.NodeProto, grid: SignalGrid) -> None:
+        """The same with whole numbers."""
+        signals = node.input[: _MOVES[node.op_type]]
+        inputs = [*(self._quantized(x, grid) for x in signals), *node.input[len(signals) :]]
+        self._add(node.op_type, inputs, self._name(node.output[0], grid), node)
+
+    def needed_for(self, names: set[str]) -> list[onnx.NodeProto]:
+        """The nodes that lead to some results, in order."""
+        kept = []
+        for node in reversed(self.made):
+            if names.intersection(node.output):
+                kept.append(node)
+                names.update(node.input)
+        return kept[::-1]
+
+    def _quantized(self, signal: str, grid: SignalGrid) -> str:
+        if grid not in self._whole.get(signal, {}):
+            inputs = [signal, *self._constants(grid)]
+            self._add("QuantizeLinear", inputs, self._name(signal, grid))
+        return self._whole[signal][grid]
+
+    def _name(self, signal: str, grid: SignalGrid) -> str:
+        names = self._whole.setdefault(signal, {})
+        return names.setdefault(grid, signal + "qr"[len(names)])
+
+    def _constants(self, grid: SignalGrid) -> list[str]:
+        values = np.array(grid.scale, np.float32), np.array(grid.zero, np.uint8)
+        return [self._head.constant(value) for value in values]
+
+    def _add(
+        self, operator: str, inputs: list[str], output: str, like: onnx.NodeProto | None = None
+    ) -> None:
+        node = helper.make_node(operator, inputs, [output], name=f"{operator[0]}{output}")
+        node.attribute.extend(like.attribute if like else [])
+        self.made.append(node)
 
 
 def signal_grid(low: float, high: float) -> SignalGrid:
@@ -170,7 +235,3 @@ def _whole_bias(bias: TensorProto, unit: Floats) -> TensorProto:
     numbers = np.rint(numpy_helper.to_array(bias) / unit)
     numbers = np.clip(numbers, -(2**30), 2**30).astype(np.int32)
     return numpy_helper.from_array(numbers, bias.name)
-
-
-def _node(operator: str, inputs: list[str], output: str) -> onnx.NodeProto:
-    return helper.make_node(operator, inputs, [output], name=f"{operator[0]}{output}")

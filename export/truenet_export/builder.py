@@ -19,6 +19,8 @@ Shapes = Mapping[str, Sequence[str | int]]
 class GraphBuilder:
     """Collects nodes and initializers; names are short and follow the order of creation.
 
+    `shapes` are those of signals, by name, that the file is to state.
+
     Args:
         prefix: of all names, so that two builders can write into one graph.
     """
@@ -27,6 +29,7 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._prefix = prefix
+        self.shapes: dict[str, Sequence[str | int]] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
         self._values = 0
 
@@ -60,7 +63,7 @@ class GraphBuilder:
             self.initializers[name] = numpy_helper.from_array(value, name)
         return self._constants[key]
 
-    def floats(self, value: Tensor | float | list[float]) -> str:
+    def floats(self, value: Tensor | Array | float | list[float]) -> str:
         """A float32 constant."""
         numbers = value.detach().double().numpy() if isinstance(value, Tensor) else value
         return self.constant(np.asarray(numbers, np.float32))
@@ -99,6 +102,7 @@ class GraphBuilder:
 
         constants = [*self.initializers.values()]
         graph = helper.make_graph(self.nodes, "truenet", values(inputs), values(outputs), constants)
+        graph.value_info.extend(values(self.shapes))
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="truenet"

@@ -1,11 +1,10 @@
 """The model written out as an ONNX graph, node by node: `StreamingTRUNet` in half the nodes of PyTorch's exporter.
 
-At one frame a call most of the time goes into starting nodes, not into arithmetic. So shapes are constants (0 and −1
-instead of sizes), spectra are planes (batch, real and imaginary, frames, bins), both masks are computed at once, and
-what is linear is folded into the convolution beside it. `tests/test_model_file.py` holds the result against PyTorch.
+At one frame a call a third of the time goes into starting nodes and moving numbers, not into arithmetic. So shapes are
+constants (0 and −1 instead of sizes), spectra are (batch, frames, real and imaginary part, bins 1 to N/2), transforms
+are matrix products, both masks are computed at once, and what is linear is folded into the convolution beside it.
+`tests/test_model_file.py` holds the result against PyTorch.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -13,36 +12,49 @@ import torch
 from onnx import TensorProto
 
 from truenet.features import RELATIVE_FLOOR, SMALLEST_POWER
-from truenet.mask import SMALLEST_DIFFERENCE, SMALLEST_SQUARE
+from truenet.mask import SMALLEST_SQUARE
 from truenet.streaming import StreamingTRUNet
 from truenet_export.builder import GraphBuilder
+from truenet_export.fourier import Fourier
 from truenet_export.network_graph import mask_logits
 
 INPUTS = ("audio", "state", "faders")
 OUTPUTS = ("enhanced", "next_state")
+_LARGEST_SQUARE = 1e12  # of β; an infinite one would make 0 · ∞
 
 
-class Spectrum(NamedTuple):
-    """(batch, 2, frames, bins + 1): real and imaginary part, and the same less a quarter turn (imaginary, −real)."""
+def build_graph(model: StreamingTRUNet, whole_numbers: bool = False) -> onnx.ModelProto:
+    """The graph of a model in evaluation mode whose batch norms are folded, with any number of frames and rows.
 
-    value: str
-    turned: str
-
-
-def build_graph(model: StreamingTRUNet) -> onnx.ModelProto:
-    """The graph of a model in evaluation mode whose batch norms are folded, with any number of frames and rows."""
+    Args:
+        whole_numbers: convolutions will be computed in whole numbers; see `network_graph.mask_logits`.
+    """
     config, b = model.config, GraphBuilder()
+    latency, hop = config.latency_samples, config.hop_samples
     sizes = [size for _, size in model.state_layout]
     pieces = b.node("Split", "state", b.integers(*sizes), outputs=len(sizes), axis=1)
-    samples = b.node("Concat", pieces[0], "audio", axis=1)
-    spectrum = _analyse(b, model, samples)
-    features, smoothed, counter = _features(b, model, spectrum, pieces[2], pieces[3])
-    logits, hidden = mask_logits(b, model, features, pieces[4])
+    samples = b.reshape(b.node("Concat", pieces[0], "audio", axis=1), 0, -1, hop)
+    newest, turn, counter = _count(b, model, samples, pieces[3])
+    transform = Fourier(b, config.window_samples)
+    frames = _frames(b, model, transform, samples, newest)
+    spectrum = transform.forward(frames)
+    swapped = b.node("Gather", spectrum, b.integers(1, 0), axis=2)
+    turned = b.node("Mul", swapped, b.floats(np.array([[1.0], [-1.0]])))  # by a quarter turn back
+    features, smoothed = _features(b, model, spectrum, turned, turn, pieces[2])
+    logits, hidden = mask_logits(b, model, features, pieces[4], whole_numbers)
     real, imaginary = _gains(b, model, logits)
-    sums = _synthesise(b, model, _multiply(b, spectrum, real, imaginary), pieces[1])
-    latency = config.latency_samples
-    following = [b.slice(samples, 1, -latency), b.slice(sums, 1, -latency)]
-    b.node("Concat", *following, smoothed, counter, hidden, axis=1, outputs=OUTPUTS[1:])
+    rotated = b.node("Mul", turned, imaginary)
+    windows = transform.inverse(b.node("Sub", b.node("Mul", spectrum, real), rotated))
+    dc = b.node("ReduceSum", frames, b.integers(2, 3))  # takes the gain of bin 1
+    windows = b.node("Add", windows, b.node("Mul", dc, b.slice(real, 3, 0, 1)))
+    sums = _overlap(b, model, transform, windows, pieces[1])
+    tail = b.reshape(b.slice(samples, 1, 1 - model.features.turns), 0, latency)
+    b.node(
+        "Concat",
+        *(tail, b.slice(sums, 1, -latency), smoothed, counter, hidden),
+        axis=1,
+        outputs=OUTPUTS[1:],
+    )
     bounds = (b.integers(0), b.integers(-latency), b.integers(1))
     b.node("Slice", sums, *bounds, outputs=OUTPUTS[:1])
     signal, state = ("batch", "samples"), ("batch", model.state_size)
@@ -52,30 +64,42 @@ def build_graph(model: StreamingTRUNet) -> onnx.ModelProto:
     )
 
 
-def _analyse(b: GraphBuilder, model: StreamingTRUNet, samples: str) -> Spectrum:
-    config = model.config
-    hop, window = (
-        b.constant(np.asarray(n, np.int64)) for n in (config.hop_samples, config.window_samples)
-    )
-    frames = b.node("STFT", samples, hop, b.floats(model.stft.window), window, onesided=1)
-    value = b.transpose(frames, 0, 3, 1, 2)
-    swapped = b.node("Gather", value, b.integers(1, 0), axis=1)
-    return Spectrum(value, b.node("Mul", swapped, b.floats(torch.tensor([[[1.0]], [[-1.0]]]))))
+def _count(
+    b: GraphBuilder, model: StreamingTRUNet, samples: str, counter: str
+) -> tuple[str, str, str]:
+    """The newest block of every frame (frames), its phase advance in turns (batch, frames), and the next counter."""
+    turns = model.features.turns  # also the blocks of a window
+    first, one, modulus = (b.constant(np.asarray(n, np.int64)) for n in (turns - 1, 1, turns))
+    blocks = b.node("Shape", samples, start=1, end=2)
+    newest = b.node("Range", first, b.node("Squeeze", blocks), one)
+    whole = b.node("Cast", b.node("Add", counter, b.floats(1.0)), to=TensorProto.INT64)
+    turn = b.node("Mod", b.node("Add", whole, newest), modulus)
+    following = b.node("Mod", b.node("Add", whole, blocks), modulus)
+    return newest, turn, b.node("Cast", following, to=TensorProto.FLOAT)
+
+
+def _frames(
+    b: GraphBuilder, model: StreamingTRUNet, transform: Fourier, samples: str, newest: str
+) -> str:
+    """Windowed frames as the transform takes them, of blocks of samples (batch, blocks, hop)."""
+    places = np.arange(1 - model.features.turns, 1)
+    places = b.node("Add", b.reshape(newest, -1, 1), b.constant(places))
+    rows = b.node("Gather", samples, places, axis=1)
+    shape = (transform.rows, transform.columns)
+    window = b.floats(model.stft.window.reshape(shape))
+    return str(b.node("Mul", b.reshape(rows, 0, 0, *shape), window))
 
 
 def _features(
-    b: GraphBuilder, model: StreamingTRUNet, spectrum: Spectrum, smoothed: str, counter: str
-) -> tuple[str, str, str]:
-    """(batch, channels, frames, bins), the next smoothed magnitudes and level, the next counter."""
-    features, bins = model.features, model.config.bins
-    value, turned = (b.slice(part, 3, 1) for part in spectrum)
-    power = b.node("ReduceSumSquare", value, b.integers(1))
-    mean_power = b.node("ReduceMean", power, b.integers(3))
-    floor = b.node("Mul", mean_power, b.floats(RELATIVE_FLOOR**2))
-    power = b.node("Max", b.node("Add", power, floor), b.floats(SMALLEST_POWER))
+    b: GraphBuilder, model: StreamingTRUNet, spectrum: str, turned: str, turn: str, smoothed: str
+) -> tuple[str, str]:
+    """(batch, channels, frames, bins) and the next smoothed magnitudes and level."""
+    features = model.features
+    power = b.node("ReduceSumSquare", spectrum, b.integers(2))
+    floor = b.node("Mul", b.node("ReduceMean", power, b.integers(3)), b.floats(RELATIVE_FLOOR**2))
+    power = b.node("Clip", b.node("Add", power, floor), b.floats(SMALLEST_POWER))
     magnitude = b.node("Sqrt", power)
     slow, level, smoothed = _smooth(b, model, magnitude, smoothed)
-    cosine, sine, counter = _turn(b, model, magnitude, counter)
     channels = []
     if "log_magnitude" in features.names:  # its factor ½ is in the first convolution
         channels.append(b.node("Log", b.node("Div", magnitude, level)))
@@ -87,15 +111,19 @@ def _features(
         power = b.node("Pow", b.node("Add", normalized, b.floats(delta)), b.floats(root))
         channels.append(b.node("Sub", power, b.floats(delta**root)))
     if "demodulated_phase" in features.names:
-        rotated = b.node("Add", b.node("Mul", value, cosine), b.node("Mul", turned, sine))
+        cosine, sine = (
+            b.node("Gather", b.floats(table[:, None]), turn, axis=0)
+            for table in (features.cosine, features.sine)
+        )
+        rotated = b.node("Add", b.node("Mul", spectrum, cosine), b.node("Mul", turned, sine))
         channels.append(b.node("Div", rotated, magnitude))
-    return b.node("Concat", *channels, axis=1), b.reshape(smoothed, -1, bins + 1), counter
+    return b.transpose(b.node("Concat", *channels, axis=2), 0, 2, 1, 3), smoothed
 
 
 def _smooth(
     b: GraphBuilder, model: StreamingTRUNet, magnitude: str, smoothed: str
 ) -> tuple[str, str, str]:
-    """Smoothed magnitudes and level, (batch, 1, frames, bins) and (batch, 1, frames, 1), and both at the last frame.
+    """Smoothed magnitudes and level, (batch, frames, 1, bins) and (batch, frames, 1, 1), and both at the last frame.
 
     m[t] = (1 − s) m[t−1] + s e[t] is an RNN cell with ReLU, one unit and no bias, since nothing in it is negative.
     The bins are its batch, so that one node serves all of them at any number of frames.
@@ -103,105 +131,74 @@ def _smooth(
     bins = model.config.bins
     split = b.integers(bins, 1)
     both = b.node("Concat", magnitude, b.node("ReduceMean", magnitude, b.integers(3)), axis=3)
-    stored = b.reshape(smoothed, -1, 1, 1, bins + 1)
-    started = b.node("Greater", stored, b.floats(0.0))
-    start = b.node("Where", started, stored, b.slice(both, 2, 0, 1))
-    rows = b.node("Split", b.transpose(both, 2, 0, 1, 3), split, outputs=2, axis=3)
+    rows = b.transpose(both, 1, 0, 2, 3)
+    stored = b.reshape(smoothed, 1, -1, 1, bins + 1)
+    unset = b.node("Sub", b.floats(1.0), b.node("Sign", stored))  # zero: the stream starts here
+    start = b.node("Add", stored, b.node("Mul", unset, b.slice(rows, 0, 0, 1)))
+    values = b.node("Split", rows, split, outputs=2, axis=3)
     starts = b.node("Split", start, split, outputs=2, axis=3)
-    outputs = []
     slow = torch.sigmoid(model.features.smoothing_logit.double())
-    for values, first, step, width in zip(
-        rows, starts, (slow, model.features.level_coefficient.double()), (bins, 1), strict=True
-    ):
+    steps = (slow, model.features.level_coefficient.double())
+    outputs, following = [], []
+    for value, first, step, width in zip(values, starts, steps, (bins, 1), strict=True):
         weights = (b.floats(step.reshape(1, 1, 1)), b.floats(1 - step.reshape(1, 1, 1)))
-        inputs = (b.reshape(values, 0, -1, 1), *weights, "", "", b.reshape(first, 1, -1, 1))
-        result = b.node("RNN", *inputs, activations=["Relu"], hidden_size=1)
-        outputs.append(b.reshape(result, 0, -1, 1, width))  # (frames, batch, 1, width)
-    joined = b.node("Concat", *outputs, axis=3)
-    slow, level = b.node("Split", b.transpose(joined, 1, 2, 0, 3), split, outputs=2, axis=3)
-    return slow, level, b.slice(joined, 0, -1)
+        inputs = (b.reshape(value, 0, -1, 1), *weights, "", "", b.reshape(first, 1, -1, 1))
+        every, last = b.node("RNN", *inputs, outputs=2, activations=["Relu"], hidden_size=1)
+        outputs.append(b.transpose(b.reshape(every, 0, -1, 1, width), 1, 0, 2, 3))
+        following.append(b.reshape(last, -1, width))
+    return outputs[0], outputs[1], b.node("Concat", *following, axis=1)
 
 
-def _turn(b: GraphBuilder, model: StreamingTRUNet, like: str, counter: str) -> tuple[str, str, str]:
-    """Cosine and sine of every frame's phase advance, (batch, 1, frames, bins), and the next counter."""
-    turns = b.constant(np.asarray(model.features.turns, np.int64))
-    zero, one = (b.constant(np.asarray(n, np.int64)) for n in (0, 1))
-    frames = b.node("Squeeze", b.node("Shape", like, start=2, end=3))
-    whole = b.node("Cast", b.reshape(counter, -1, 1, 1), to=TensorProto.INT64)
-    steps = b.node("Add", whole, b.node("Range", zero, frames, one))
-    turn = b.node("Mod", steps, turns)
-    cosine, sine = (
-        b.node("Gather", b.floats(table), turn, axis=0)
-        for table in (model.features.cosine, model.features.sine)
-    )
-    following = b.node("Mod", b.node("Add", b.slice(steps, 2, -1), one), turns)
-    return cosine, sine, b.reshape(b.node("Cast", following, to=TensorProto.FLOAT), -1, 1)
+def _gains(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
+    """Real and imaginary part of the sum of faders times masks, (batch, frames, 1, bins).
+
+    It is n + (r − n) M_¬n + (v − r) M_d, which is exactly one at faders of one, whatever the network says.
+    """
+    masks, bins = model.config.masks, model.config.bins
+    voice, room, noise = np.eye(3, dtype=np.float32)
+    halves = [c / 2 for c in {2: [voice - room, room - noise], 1: [voice - noise]}[masks]]
+    matrix = np.stack([*halves, noise + sum(halves)], axis=1)
+    faders = b.node("MatMul", b.reshape("faders", 0, 1, 3), b.constant(matrix))
+    gains, offset = b.node("Split", faders, b.integers(masks, 1), outputs=2, axis=2)
+    real, imaginary = (b.node("MatMul", gains, part) for part in _masks(b, model, logits))
+    real = b.node("Add", real, offset)
+    return b.reshape(real, 0, -1, 1, bins), b.reshape(imaginary, 0, -1, 1, bins)
 
 
 def _masks(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
-    """Twice the masks' real and imaginary parts, (batch, masks, frames, bins): see truenet/mask.py."""
-    sizes = b.integers(*3 * [model.config.masks])
-    source, beta, quarter = b.node("Split", logits, sizes, outputs=3, axis=1)
+    """Twice the masks' real parts less one, and imaginary parts, (batch, masks, frames · bins): truenet/mask.py."""
+    masks = model.config.masks
+    flat = b.reshape(logits, 0, 3 * masks, -1)
+    source, beta, quarter = b.node("Split", flat, b.integers(*3 * [masks]), outputs=3, axis=1)
     one = b.floats(1.0)
     difference = b.node("Tanh", source)
-    limit = b.node("Max", b.node("Abs", difference), b.floats(SMALLEST_DIFFERENCE))
-    beta = b.node("Add", b.node("Softplus", beta), one)
-    beta = b.node("Min", beta, b.node("Reciprocal", limit))
-    squared = b.node("Mul", beta, beta)
+    beta = b.node("Log", b.node("Add", b.node("Exp", beta), b.floats(np.e)))  # 1 + softplus(· − 1)
+    limit = b.node("Reciprocal", b.node("Mul", difference, difference))
+    largest = b.floats(_LARGEST_SQUARE)
+    squared = b.node("Min", b.node("Mul", beta, beta), limit, largest)
     product = b.node("Mul", squared, difference)
     rest = b.node("Sub", one, b.node("Mul", product, difference))
     square = b.node("Mul", b.node("Sub", squared, one), rest)
-    size = b.node("Sqrt", b.node("Max", square, b.floats(SMALLEST_SQUARE)))
+    size = b.node("Sqrt", b.node("Clip", square, b.floats(SMALLEST_SQUARE)))
     if model.config.sign == "continuous":
         sign = b.node("Tanh", quarter)
     else:
         positive = b.node("GreaterOrEqual", quarter, b.floats(0.0))
         sign = b.node("Where", positive, one, b.floats(-1.0))
-    return b.node("Add", product, one), b.node("Mul", sign, size)
+    return product, b.node("Mul", sign, size)
 
 
-def _gains(b: GraphBuilder, model: StreamingTRUNet, logits: str) -> tuple[str, str]:
-    """Real and imaginary part of the sum of faders times masks, (batch, 1, frames, bins + 1).
-
-    It is n + (r − n) M_¬n + (v − r) M_d, which is exactly one at faders of one, whatever the network says.
-    """
-    masks = model.config.masks
-    voice, room, noise = np.eye(3, dtype=np.float32)
-    columns = {2: [voice - room, room - noise], 1: [voice - noise]}[masks]
-    matrix = np.stack([*(column / 2 for column in columns), noise], axis=1)
-    faders = b.reshape(b.node("MatMul", "faders", b.constant(matrix)), -1, masks + 1, 1, 1)
-    halves, noise_gain = b.node("Split", faders, b.integers(masks, 1), outputs=2, axis=1)
-    real, imaginary = (
-        b.node("ReduceSum", b.node("Mul", part, halves), b.integers(1))
-        for part in _masks(b, model, logits)
-    )
-    dc_too = b.integers(0, 0, 0, 1, 0, 0, 0, 0)  # DC takes the gain of bin 1
-    real = b.node("Pad", b.node("Add", real, noise_gain), dc_too, mode="edge")
-    return real, b.node("Pad", imaginary, dc_too, mode="edge")
-
-
-def _multiply(b: GraphBuilder, spectrum: Spectrum, real: str, imaginary: str) -> str:
-    """Complex product of gains and spectrum, (batch, 2, frames, bins + 1)."""
-    rotated = b.node("Mul", spectrum.turned, imaginary)
-    return str(b.node("Sub", b.node("Mul", spectrum.value, real), rotated))
-
-
-def _synthesise(b: GraphBuilder, model: StreamingTRUNet, spectrum: str, overlap: str) -> str:
+def _overlap(
+    b: GraphBuilder, model: StreamingTRUNet, transform: Fourier, windows: str, overlap: str
+) -> str:
     """Overlapping sums of the windows of all frames: (batch, (frames + parts − 1) · hop).
 
-    The real part of the inverse transform of a spectrum without its upper half, doubled but for DC and the last bin,
-    is that of the whole one. One-hot weights along the frames add up what overlaps.
+    One-hot weights along the frames add up what overlaps.
     """
-    window, hop = model.config.window_samples, model.config.hop_samples
-    parts = window // hop
-    once = torch.full((window // 2 + 1,), 2.0)
-    once[0] = once[-1] = 1
-    pairs = b.transpose(b.node("Mul", spectrum, b.floats(once)), 0, 2, 3, 1)
-    length = b.constant(np.asarray(window, np.int64))
-    samples = b.node("DFT", pairs, length, axis=2, inverse=1)
-    zero = b.constant(np.asarray(0, np.int64))
-    windows = b.node("Gather", samples, zero, axis=3)
-    windows = b.node("Mul", windows, b.floats(model.stft.window.double() * model.stft.gain))
+    hop, parts = model.config.hop_samples, model.features.turns
+    window = b.floats(model.stft.window.reshape(transform.rows, transform.columns))
+    gain = b.floats(model.stft.gain / model.config.window_samples)
+    windows = b.node("Mul", windows, b.node("Mul", window, gain))
     pieces = b.transpose(b.reshape(windows, 0, -1, parts, hop), 0, 2, 1, 3)
     shifts = torch.eye(parts).flip(1)[None, :, :, None]  # part p of frame t belongs to block t + p
     edge = parts - 1

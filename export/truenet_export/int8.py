@@ -61,7 +61,7 @@ def export_int8(
             folder that is empty or silent, or a size that cannot be reached.
     """
     recordings = read_recordings(calibration) if calibration else _check_recording()
-    graph = float_graph(weights)
+    graph = float_graph(weights, whole_numbers=True)
     found = find_weights(graph.graph)
     for entry in graph.metadata_props:
         if entry.key == "precision":

@@ -25,14 +25,17 @@ def export(weights: Path, target: Path) -> None:
     seal(float_graph(weights), target)
 
 
-def float_graph(weights: Path) -> onnx.ModelProto:
+def float_graph(weights: Path, whole_numbers: bool = False) -> onnx.ModelProto:
     """The graph of a weights file in float, with its metadata.
+
+    Args:
+        whole_numbers: in the form whose convolutions are to be computed in whole numbers.
 
     Raises:
         ValueError: no weights, or not ours.
     """
     model, facts = load_weights(weights)
-    graph = build_graph(fold_batch_norm(model))
+    graph = build_graph(fold_batch_norm(model), whole_numbers)
     for key, value in metadata(model, facts, weights_sha256(weights)).items():
         graph.metadata_props.add(key=key, value=value)
     return graph

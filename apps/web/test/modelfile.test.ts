@@ -8,8 +8,10 @@ import { noise } from "./signals.ts";
 
 const WEB = new URL("../", import.meta.url);
 const FILE = readFileSync(new URL("../../truenet/models/truenet.onnx", WEB));
+const FLOAT_FILE = readFileSync(new URL("../../truenet/models/truenet_float32.onnx", WEB));
 const RUNTIME = readFileSync(new URL("node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm", WEB));
 const VECTOR = JSON.parse(readFileSync(new URL("selftest.json", WEB), "utf8")) as Vector;
+const FLOAT_VECTOR = JSON.parse(readFileSync(new URL("test/float32.json", WEB), "utf8")) as Vector;
 
 describe("the metadata", () => {
   it("is read from the file itself", () => {
@@ -34,6 +36,10 @@ describe("the model", async () => {
 
   it("does here what it does in Python", async () => {
     expect(await selfTest(model, VECTOR)).toBeGreaterThan(60);
+  });
+
+  it("does so in float, too", async () => {
+    expect(await selfTest(await Model.open(RUNTIME, FLOAT_FILE), FLOAT_VECTOR)).toBeGreaterThan(90);
   });
 
   it("says so when it does not", async () => {
