@@ -98,7 +98,11 @@ class AdaptConfig:
 
 
 def for_scoring(mixing: MixingConfig) -> MixingConfig:
-    """Mixtures of speech and one noise at everyday levels, four seconds long, nothing else done to them."""
+    """Mixtures of speech and one noise at everyday levels, four seconds long, nothing else done to them.
+
+    Their SNRs are those of training that lie within 0 to 15 dB.
+    """
+    low_db, high_db = mixing.snr_db
     nothing = {
         f"{name}_probability": 0.0
         for name in (
@@ -110,6 +114,6 @@ def for_scoring(mixing: MixingConfig) -> MixingConfig:
         mixing,
         **nothing,  # type: ignore[arg-type]
         crop_samples=REPORT_SAMPLES,
-        snr_db=(0.0, 15.0),
+        snr_db=(max(low_db, 0.0), min(high_db, 15.0)),
         level_dbfs=(-30.0, -24.0),
     )

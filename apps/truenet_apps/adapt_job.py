@@ -133,7 +133,7 @@ class Job:
         mixing = config.mixing
         if rooms is not None:
             room_parts = read_rooms(rooms, mixing.direct_ms)
-            mixing = dataclasses.replace(mixing, room_probability=0.8)
+            mixing = dataclasses.replace(mixing, room_probability=1.0)
         new = mixed_domain(config, mixing, place, voices_split, room_parts)
         parts = [place, *([voices_split] if speech else [])]
         return new, old, " ".join(map(_identity, parts)) + f" {rooms}"
