@@ -1,7 +1,7 @@
 """Three made places for `adapt_benchmark.py`, each with one microphone, one kind of noise and one room.
 
-They are made of the shared recordings, changed as the base model's training never does (slowed, coloured, with hum),
-and every noise recording is made of sources of its own. The room responses hold the microphone too, as measured ones do.
+They are made of the shared recordings, changed as the base model's training never does (slowed, coloured, with hum);
+every noise recording is made of sources of its own. The room responses hold the microphone too, as measured ones do.
 """
 
 from collections.abc import Callable
@@ -130,7 +130,9 @@ def boxed(track: Track) -> Track:
     track = scipy.signal.sosfilt(
         scipy.signal.butter(2, [200, 5000], "bandpass", fs=RATE_HZ, output="sos"), track
     )
-    return np.asarray(track + 1.5 * scipy.signal.lfilter(*scipy.signal.iirpeak(2200, 4, RATE_HZ), track))
+    return np.asarray(
+        track + 1.5 * scipy.signal.lfilter(*scipy.signal.iirpeak(2200, 4, RATE_HZ), track)
+    )
 
 
 def table(track: Track) -> Track:
@@ -138,7 +140,9 @@ def table(track: Track) -> Track:
     track = scipy.signal.sosfilt(
         scipy.signal.butter(1, 300, "highpass", fs=RATE_HZ, output="sos"), track
     )
-    return np.asarray(track + 1.0 * scipy.signal.lfilter(*scipy.signal.iirpeak(3500, 2, RATE_HZ), track))
+    return np.asarray(
+        track + 1.0 * scipy.signal.lfilter(*scipy.signal.iirpeak(3500, 2, RATE_HZ), track)
+    )
 
 
 def radio(track: Track) -> Track:

@@ -1,7 +1,10 @@
 """`truenet adapt` from folders to files, and every bad input in one line."""
 
+import base64
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -107,9 +110,19 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert not (folder / "f.adapter.run").exists()
 
 
-def test_the_picture(adapted: Adapted) -> None:
+def test_the_page_shows_everything_without_another_file(adapted: Adapted) -> None:
     pytest.importorskip("matplotlib")
-    assert (adapted[0] / "f.report.png").read_bytes().startswith(b"\x89PNG")
+    page = (adapted[0] / "f.report.html").read_text(encoding="utf-8")
+    report = json.loads((adapted[0] / "f.report.json").read_text())
+    change = report["new"]["si_sdr_db"]["change"]
+    assert f"<b>{change:+.2f}</b>".replace("-", "−") in page
+    assert ("No success" in page) is not report["success"]
+    sources = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
+    assert [kind for kind, _ in sources] == ["audio/flac"] * 4 + ["image/png"]
+    assert page.count("src=") == len(sources)
+    assert base64.b64decode(sources[-1][1]).startswith(b"\x89PNG")
+    sound, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sources[0][1])))
+    assert (len(sound), rate_hz) == (4 * RATE_HZ, RATE_HZ)
 
 
 def test_adapter_and_base_equal_merged_equal_the_model_file(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from truenet_apps import adapt_options as options
+from truenet_apps.memory import keep_memory
 from truenet_apps.signals import StopOnSignal
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def adapt(
     config: options.Config = None,
     weights: options.Weights = None,
     threads: options.Threads = 0,
+    export: options.Export = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make the model better in one place, from recordings of its noise, on a CPU.
@@ -43,6 +45,7 @@ def adapt(
         raise ValueError(f"{target}: an adapter ends in .adapter")
     if steps is not None and minutes is not None:
         raise ValueError("--steps and --minutes exclude each other: give one of them")
+    keep_memory()
     import torch
 
     from truenet.training import denormals_flushed
@@ -52,7 +55,7 @@ def adapt(
         torch.set_num_threads(threads)
     settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
     given = {name: value for name, value in settings.items() if value is not None}
-    job = Job(target, config, given, weights, _say, overwrite)
+    job = Job(target, config, given, weights, _say, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
     stop = StopOnSignal("stopping after this step; the best so far is kept")
     reporter = _Reporter()

@@ -37,5 +37,8 @@ Config = Annotated[
 Weights = Annotated[
     Path | None, _option(text="Adapt these (.safetensors) instead of those in the package.")
 ]
+Export = Annotated[
+    bool, _option("--export", text="Write the small model file too, in whole numbers (int8).")
+]
 Threads = Annotated[int, _option(text="Threads; 0 takes all cores.")]
 Overwrite = Annotated[bool, _option(text="Replace what is there; start anew.")]

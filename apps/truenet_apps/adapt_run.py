@@ -16,6 +16,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from truenet.config import LossConfig
+from truenet.grids import Grids
 from truenet.losses import part_losses
 from truenet.mixing import Mixture
 from truenet.streaming import StreamingTRUNet
@@ -60,6 +61,7 @@ class Adaptation:
         new, old: the domains.
         folder: for the checkpoint; None keeps none.
         warn: told of what went wrong without ending the run.
+        grids: of a base of whole numbers.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Adaptation:
         old: Domain,
         folder: Path | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        grids: Grids | None = None,
     ) -> None:
         self.config, self.model, self.new, self.old = config, model, new, old
         self.folder, self.warn = folder, warn
@@ -77,7 +80,7 @@ class Adaptation:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.starts = fill(model, new.train, config.starts, config.seed)
         model.mixed_precision = config.precision == "bfloat16"
-        self.training: Training = start(model, config)
+        self.training: Training = start(model, config, grids)
         self.average = self.values()
         self.step = 0
         self.recent: list[float] = []
