@@ -138,6 +138,9 @@ def cost(method: str, arguments: argparse.Namespace) -> dict[str, float]:
 
 def print_cost(method: str, settings: str, threads: int) -> None:
     """Measure a step of a method on noise."""
+    from truenet_apps.memory import keep_memory
+
+    keep_memory()
     import torch
 
     import partialgrad

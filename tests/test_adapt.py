@@ -92,7 +92,7 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert done.returncode in (0, 3), done.stderr
     for words in (
         "4 noise recordings, 16 s, at 44100 Hz",
-        "as an adapter",
+        "paca: trains",
         "step 4/4",
         "loss here",
     ):

@@ -71,7 +71,9 @@ def _compare(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Comparison], dict[str, Samples]]:
     examples = Examples.draw(domain, count)
-    before, after = (voice_alone(model, examples.noisy) for model in models)
+    before, after = (
+        np.stack([voice_alone(model, noisy) for noisy in examples.noisy]) for model in models
+    )  # one by one: all at once take gigabytes
     found = [scores(examples.clean, given) for given in (examples.noisy, before, after)]
     result = compare(*found)
     for line in adapt_report.lines(name, result):
