@@ -22,6 +22,7 @@ from typing import Any
 
 from made_domains import DOMAINS, RATE_HZ, make_domain
 
+SNR_DB = ("0", "10")  # noisy places
 METHODS = ("full", "paca", "paca+dropbp", "lora", "bias")
 START, END = "<!-- made by scripts/adapt_benchmark.py -->", "<!-- end -->"
 ROOT = Path(__file__).parents[1]
@@ -88,7 +89,7 @@ def run(
             return None
         command = [sys.executable, "-m", "truenet_apps", "adapt", "--noise", str(folder / "noise")]
         command += ["-o", str(adapter), "--method", method, "--threads", str(arguments.threads)]
-        command += ["--steps", str(steps)]
+        command += ["--steps", str(steps), "--snr", *SNR_DB]
         command += ["--rooms", str(folder / "rooms")]
         command += ["--config", str(arguments.config)] if arguments.config else []
         command += ["--overwrite"] if report else []
@@ -241,7 +242,7 @@ def describe(config: dict[str, Any], arguments: argparse.Namespace) -> str:
     return (
         f"Base weights {sha256(WEIGHTS)[:12]} ({facts['hours_seen']} h seen), {time.strftime('%Y-%m-%d')}; {length}, "
         f"{crops} crops of {config['mixing']['crop_samples'] / RATE_HZ:.1f} s a step, {old} of them of the original "
-        f"domain, {config['precision']}; "
+        f"domain, {config['precision']}; talk {' to '.join(SNR_DB)} dB above the noise; "
         f"change against the base over {config['report_mixtures']} held-out mixtures, and its 95 % interval."
     )
 

@@ -23,6 +23,7 @@ def adapt(
     speech: options.Speech = None,
     pairs: options.Pairs = None,
     unpaired: options.Unpaired = None,
+    snr: options.Snr = None,
     method: options.Method = None,
     rank: options.Rank = None,
     steps: options.Steps = None,
@@ -53,7 +54,7 @@ def adapt(
 
     if threads:
         torch.set_num_threads(threads)
-    settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
+    settings = {"method": method, "rank": rank, "steps": steps, "seed": seed, "snr_db": snr}
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)

@@ -140,7 +140,7 @@ class Job:
         self.found = _found(heard)
         place = split([one.samples for one in heard], [one.group for one in heard])
         voices_split = read_speech(speech) if speech else speech_split
-        mixing = config.mixing
+        mixing = dataclasses.replace(config.mixing, snr_db=config.snr_db)
         if rooms is not None:
             room_parts = read_rooms(rooms, mixing.direct_ms)
             mixing = dataclasses.replace(mixing, room_probability=1.0)
