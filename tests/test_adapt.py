@@ -92,7 +92,7 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert done.returncode in (0, 3), done.stderr
     for words in (
         "4 noise recordings, 16 s, at 44100 Hz",
-        "paca: trains",
+        "kB as an adapter",
         "step 4/4",
         "loss here",
     ):
@@ -143,6 +143,25 @@ def test_adapter_and_base_equal_merged_equal_the_model_file(
     expected = enhance(model, torch.from_numpy(samples)).numpy()
     given = Enhancer(folder / "f.onnx", room_db=-np.inf, noise_db=-np.inf).enhance(samples, RATE_HZ)
     np.testing.assert_allclose(given, expected, atol=2e-5)
+
+
+def test_two_processes_give_what_one_gave(adapted: Adapted, place: Path, weights: Path) -> None:
+    shutil.rmtree(place / "noise")
+    write_noise(place / "noise", rate_hz=44_100)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += ["-m", "truenet_apps", *options(place, weights, "--seed", 3, "--overwrite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr.count("step 4/4") == 1, done.stderr
+    models = [merged(weights, folder / "f.adapter")[0] for folder in (adapted[0], place)]
+    for one, two in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
 def test_what_exists_is_not_replaced_unasked(adapted: Adapted, weights: Path) -> None:

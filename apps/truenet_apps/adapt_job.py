@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import distributed as dist
 
 from truenet.config import read_config, to_dict
 from truenet.grids import GRIDS, Grids
@@ -27,10 +28,10 @@ from truenet_apps.adapt_domains import (
     read_rooms,
     read_speech,
 )
-from truenet_apps.adapt_methods import PartialTraining, trained_count, write_adapter
+from truenet_apps.adapt_methods import PartialTraining, stored_bytes, trained_count, write_adapter
 from truenet_apps.adapt_page import write_page
 from truenet_apps.adapt_proof import Proof, model_file, prove
-from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
+from truenet_apps.adapt_recordings import Split, fingerprint, found, listen, split
 from truenet_apps.adapt_run import Adaptation
 from truenet_apps.adapter_model import SHIPPED_WEIGHTS, write_model_file
 from truenet_apps.merge import merged
@@ -76,8 +77,12 @@ class Job:
         self.small_path = target.with_suffix(".int8.onnx") if export and not self.grids else None
         if not target.parent.is_dir():
             raise ValueError(f"{target}: there is no folder {target.parent}")
+        self.is_first = not dist.is_initialized() or dist.get_rank() == 0
         if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.is_first:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            if dist.is_initialized():
+                dist.barrier()
         elif not self.folder.is_dir():
             for path in (target, self.model_path, self.small_path):
                 if path is not None and path.exists():
@@ -137,7 +142,7 @@ class Job:
             return paired_domain(config, paired), old, _identity(paired)
         assert noise is not None
         heard, self.warnings = listen(noise, self._voice_level_db)
-        self.found = _found(heard)
+        self.found = found(heard)
         place = split([one.samples for one in heard], [one.group for one in heard])
         voices_split = read_speech(speech) if speech else speech_split
         mixing = dataclasses.replace(config.mixing, snr_db=config.snr_db)
@@ -180,6 +185,8 @@ class Job:
         }
 
     def _keep_settings(self, identity: str, minutes: float | None) -> None:
+        if not self.is_first:
+            return
         self.folder.mkdir(exist_ok=True)
         text = json.dumps(self._as_settings(identity, minutes), indent=1)
         (self.folder / "settings.json").write_text(text + "\n", encoding="utf-8")
@@ -193,7 +200,8 @@ class Job:
             detail = f" in {sum(row.trained > 0 for row in training.plan.rows)} layers"
         whole = " that stay whole" if self.grids else ""
         self.trained_words = (
-            f"{self.config.method}: trains {count:,} of {self.parameters:,} numbers{whole}{detail}; "
+            f"{self.config.method}: trains {count:,} of {self.parameters:,} numbers{whole}{detail}, "
+            f"{stored_bytes(training) / 1000:.0f} kB as an adapter; "
             f"{self.config.old_crops} of {self.config.batch_crops} mixtures of a step are of the original domain"
         )
         self.say(self.trained_words)
@@ -287,13 +295,3 @@ def _check_method(config: AdaptConfig) -> None:
 
 def _identity(parts: Split) -> str:
     return fingerprint(piece for pieces in parts.pieces.values() for piece in pieces)
-
-
-def _found(heard: list[Heard]) -> str:
-    seconds = sum(one.seconds for one in heard)
-    rates = ", ".join(f"{rate} Hz" for rate in sorted({one.rate_hz for one in heard}))
-    levels = [one.level_dbfs for one in heard]
-    return (
-        f"{len(heard)} noise recordings, {seconds:.0f} s, at {rates}, "
-        f"{min(levels):.0f} to {max(levels):.0f} dBFS"
-    )

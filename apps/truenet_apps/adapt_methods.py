@@ -207,3 +207,11 @@ def apply_adapter(model: StreamingTRUNet, path: Path) -> dict[str, str]:
 def trained_count(training: Training) -> int:
     """How many numbers are trained."""
     return sum(parameter.numel() for parameter in training.parameters.values())
+
+
+def stored_bytes(training: Training) -> int:
+    """How many bytes an adapter's numbers take: one for each of a trained column, two for others."""
+    return sum(
+        parameter.numel() * (1 if ".partial." in name and parameter.dim() > 1 else 2)
+        for name, parameter in training.parameters.items()
+    )

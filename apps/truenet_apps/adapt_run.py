@@ -116,11 +116,14 @@ class Adaptation:
         return seconds
 
     def seconds_a_step(self) -> float:
-        """Measured on a step that changes nothing."""
+        """Measured on a step that changes nothing; what the first process measured, for all of them."""
         self._gradients(0)  # the first one is slower
         started = time.perf_counter()
         self._gradients(0)
-        return time.perf_counter() - started
+        seconds = torch.tensor(time.perf_counter() - started, dtype=torch.float64)
+        if self.world > 1:
+            dist.broadcast(seconds, 0)
+        return seconds.item()
 
     def batch(self, step: int) -> Mixture:
         """This process's crops of a step: first those of the new domain, then those of the original one."""
@@ -254,6 +257,15 @@ class Adaptation:
         self.training.optimizer.load_state_dict(state["optimizer"])
         self.recent = state["recent"]
         self.history = [Watched(*seen) for seen in state["history"]]
+
+
+def any_asked(asked: bool) -> bool:
+    """Whether any of the processes was asked to stop: all stop after the same step."""
+    if not dist.is_initialized():
+        return asked
+    flag = torch.tensor(int(asked))
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
 
 
 def crop_losses(
