@@ -148,7 +148,7 @@ class _Rounded(torch.autograd.Function):
         return x.clamp(low, high).div_(scale).round_().mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (inside,) = ctx.saved_tensors
         return dy * inside, None, None, None
 
