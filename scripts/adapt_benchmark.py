@@ -4,9 +4,9 @@
 Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N | --steps N --equal-seconds] [--config JSON]
        [--domains ...] [--methods ...] [--made]
 
-DATA is the shared data. The domains are made of its recordings, changed as the base model's training never does
-(slowed, coloured, with hum, in lively rooms), and held out by recording. Every run is `truenet adapt`; a run that was
-made before is not repeated, so the command can be stopped and given again. New base weights make new runs.
+DATA is the shared data, of which `made_domains.py` makes the domains; they are held out by recording. Every run is
+`truenet adapt`; a run that was made before is not repeated, so the command can be stopped and given again. New base
+weights make new runs.
 """
 
 import argparse
@@ -17,19 +17,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy.signal
-import soundfile
-import soxr
+from made_domains import DOMAINS, RATE_HZ, make_domain
 
-RATE_HZ = 16_000
-SECONDS = 15
-RECORDINGS = 8  # the last quarter of them is held out
-DOMAINS = ("kitchen machine with hum", "keyboard and babble, lively room", "wind and rain")
+SNR_DB = ("0", "10")  # noisy places
 METHODS = ("full", "paca", "paca+dropbp", "lora", "bias")
 START, END = "<!-- made by scripts/adapt_benchmark.py -->", "<!-- end -->"
 ROOT = Path(__file__).parents[1]
@@ -45,7 +38,7 @@ def main() -> None:
         make_domain(domain, arguments.data, folder)
         for method in arguments.methods:
             steps = steps_of(method, costs, arguments)
-            result = run(folder, domain, method, steps, arguments)
+            result = run(folder, method, steps, arguments)
             if result is not None:
                 rows.append({"domain": domain, "method": method, "steps": steps, **result})
                 print(json.dumps(rows[-1]), file=sys.stderr)
@@ -73,8 +66,8 @@ def parse() -> argparse.Namespace:
         "--equal-seconds", action="store_true", help="other steps, in the first method's time"
     )
     parser.add_argument("--config", type=Path)
-    parser.add_argument("--domains", nargs="+", default=DOMAINS, choices=DOMAINS)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--domains", nargs="+", default=[*DOMAINS], choices=DOMAINS)
+    parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS)
     parser.add_argument("--made", action="store_true", help="only the table, of runs made before")
     parser.add_argument("--threads", type=int, default=0)
     return parser.parse_args()
@@ -84,118 +77,8 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z]+", "_", text)
 
 
-def make_domain(domain: str, data: Path, folder: Path) -> None:
-    """Noise recordings (and rooms, where the domain has them), each of sources of its own."""
-    if (folder / "made").exists():
-        return
-    (folder / "noise").mkdir(parents=True, exist_ok=True)
-    maker: Callable[[Path, int, np.random.Generator], np.ndarray] = {
-        DOMAINS[0]: machine, DOMAINS[1]: office, DOMAINS[2]: weather,
-    }[domain]  # fmt: skip
-    for index in range(RECORDINGS):
-        track = maker(data, index, np.random.default_rng(index))
-        level = 10 ** (-30 / 20) / np.sqrt(np.mean(track**2))
-        soundfile.write(folder / "noise" / f"{index:02d}.flac", track * level, RATE_HZ, "PCM_16")
-    if domain == DOMAINS[1]:
-        make_rooms(folder / "rooms")
-    (folder / "made").touch()
-
-
-def machine(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
-    """One kitchen with a dishwasher at three quarters of its speed, a resonance, and hum of 50 Hz with many harmonics.
-
-    The same machine every time, as in a place; other recordings of it every time.
-    """
-    files = sorted((data / "train" / "noise" / "timgrau" / "dishwasher").glob("*.flac"))
-    track = slowed(
-        [files[i] for i in np.array_split(np.arange(len(files)), RECORDINGS)[index]], 0.75
-    )
-    resonance = scipy.signal.iirpeak(1100, 3, RATE_HZ)
-    track = unit(track) + 1.5 * unit(scipy.signal.lfilter(*resonance, track))
-    time_s = np.arange(len(track)) / RATE_HZ
-    harmonics = [
-        k**-0.6 * np.sin(2 * np.pi * (50 * k * time_s + generator.random())) for k in range(1, 40)
-    ]
-    return unit(track) + 0.5 * unit(np.sum(harmonics, axis=0))
-
-
-def office(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
-    """A keyboard of its own and babble of its own, both in the lively room."""
-    keyboards = sorted((data / "train" / "noise" / "mechvibes" / "keyboard").glob("*.flac"))
-    keyboards += sorted((data / "valid" / "noise" / "mechvibes" / "keyboard").glob("*.flac"))
-    keys = read([keyboards[index]])
-    talkers = sorted((data / "train" / "speech" / "speechocean").glob("*"))[
-        5 * index : 5 * index + 5
-    ]
-    babble = sum(unit(read(sorted(talker.rglob("*.*")))) for talker in talkers)
-    room = lively_response(generator)
-    far = [scipy.signal.fftconvolve(track, room)[: len(track)] for track in (keys, babble)]
-    return unit(far[0]) + 0.7 * unit(far[1])
-
-
-def weather(data: Path, index: int, generator: np.random.Generator) -> np.ndarray:
-    """Rain and wind of their own, slowed, with the rumble of gusts on the microphone."""
-    noise = data / "train" / "noise"
-    rain = (
-        "ambie/rain", "blanket/rain", "noisekun/rain", "ibm_max/rain",
-        "noisekun/waterfall", "ambie/river", "blanket/waves", "esc10/rain",
-    )[index]  # fmt: skip
-    wind = ("noisekun", "ambie", "ambient_engine", "blanket")[index % 4]
-    gusts = np.interp(
-        np.arange(SECONDS * RATE_HZ),
-        np.linspace(0, SECONDS * RATE_HZ, 12),
-        generator.uniform(0, 1, 12) ** 2,
-    )
-    rumble = scipy.signal.lfilter(
-        *scipy.signal.butter(2, 120, fs=RATE_HZ), generator.standard_normal(len(gusts))
-    )
-    return (
-        unit(slowed(sorted((noise / rain).glob("*.flac")), 0.75))
-        + unit(slowed(sorted((noise / wind / "wind").glob("*.flac")), 0.75))
-        + 2 * gusts * unit(rumble)
-    )
-
-
-def slowed(paths: list[Path], speed: float) -> np.ndarray:
-    return soxr.resample(read(paths), RATE_HZ * speed, RATE_HZ)[: SECONDS * RATE_HZ]
-
-
-def read(paths: list[Path]) -> np.ndarray:
-    """Files end to end, repeated to the length of a recording."""
-    tracks: list[np.ndarray] = []
-    while sum(map(len, tracks)) < SECONDS * RATE_HZ:
-        tracks += [soundfile.read(path)[0] for path in paths]
-    return np.concatenate(tracks)[: SECONDS * RATE_HZ]
-
-
-def unit(track: np.ndarray) -> np.ndarray:
-    return track / (np.sqrt(np.mean(track**2)) + 1e-9)
-
-
-def lively_response(generator: np.random.Generator) -> np.ndarray:
-    """A place in a bare office of 6 × 5 × 3 m, RT60 about 0.9 s."""
-    import pyroomacoustics
-
-    room = pyroomacoustics.ShoeBox(
-        [6, 5, 3], fs=RATE_HZ, materials=pyroomacoustics.Material(0.11), max_order=25
-    )
-    room.add_source(generator.uniform(0.6, [5.4, 4.4, 2.0]))
-    room.add_microphone(generator.uniform(0.6, [5.4, 4.4, 2.0]))
-    room.compute_rir()
-    return np.asarray(room.rir[0][0])
-
-
-def make_rooms(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    for index in range(RECORDINGS):
-        response = lively_response(np.random.default_rng(100 + index))
-        soundfile.write(
-            folder / f"{index:02d}.flac", 0.9 * response / np.abs(response).max(), RATE_HZ, "PCM_16"
-        )
-
-
 def run(
-    folder: Path, domain: str, method: str, steps: int, arguments: argparse.Namespace
+    folder: Path, method: str, steps: int, arguments: argparse.Namespace
 ) -> dict[str, Any] | None:
     """One adaptation; its report, from the last time if there is one of these weights and settings."""
     adapter = folder / f"{slug(method)}_{steps}.adapter"
@@ -206,8 +89,8 @@ def run(
             return None
         command = [sys.executable, "-m", "truenet_apps", "adapt", "--noise", str(folder / "noise")]
         command += ["-o", str(adapter), "--method", method, "--threads", str(arguments.threads)]
-        command += ["--steps", str(steps)]
-        command += ["--rooms", str(folder / "rooms")] if domain == DOMAINS[1] else []
+        command += ["--steps", str(steps), "--snr", *SNR_DB]
+        command += ["--rooms", str(folder / "rooms")]
         command += ["--config", str(arguments.config)] if arguments.config else []
         command += ["--overwrite"] if report else []
         started, used = time.perf_counter(), processor_seconds()
@@ -256,6 +139,9 @@ def cost(method: str, arguments: argparse.Namespace) -> dict[str, float]:
 
 def print_cost(method: str, settings: str, threads: int) -> None:
     """Measure a step of a method on noise."""
+    from truenet_apps.memory import keep_memory
+
+    keep_memory()
     import torch
 
     import partialgrad
@@ -303,16 +189,20 @@ def write_table(
     rows: list[dict[str, Any]], costs: dict[str, dict[str, float]], arguments: argparse.Namespace
 ) -> None:
     lines = [
-        "| domain | method | steps | PESQ-WB here | STOI here | SI-SDR here | PESQ-WB elsewhere "
-        "| success | processor time |",
-        "|---|---|---:|---|---|---|---|---|---:|",
+        "| domain | method | steps | PESQ-WB here | of full's gain | STOI here | SI-SDR here "
+        "| PESQ-WB elsewhere | success | processor time |",
+        "|---|---|---:|---|---:|---|---|---|---|---:|",
     ]
+    full = {
+        row["domain"]: row["new"]["pesq_wb"]["change"] for row in rows if row["method"] == "full"
+    }
     for row in rows:
         cells = [
             row["domain"],
             row["method"],
             str(row["steps"]),
             interval(row["new"]["pesq_wb"]),
+            share(row["new"]["pesq_wb"]["change"], full.get(row["domain"])),
             interval(row["new"]["stoi"], 3),
             interval(row["new"]["si_sdr_db"]),
             interval(row["original"]["pesq_wb"]),
@@ -352,9 +242,14 @@ def describe(config: dict[str, Any], arguments: argparse.Namespace) -> str:
     return (
         f"Base weights {sha256(WEIGHTS)[:12]} ({facts['hours_seen']} h seen), {time.strftime('%Y-%m-%d')}; {length}, "
         f"{crops} crops of {config['mixing']['crop_samples'] / RATE_HZ:.1f} s a step, {old} of them of the original "
-        f"domain, {config['precision']}; "
+        f"domain, {config['precision']}; talk {' to '.join(SNR_DB)} dB above the noise; "
         f"change against the base over {config['report_mixtures']} held-out mixtures, and its 95 % interval."
     )
+
+
+def share(gain: float, full_gain: float | None) -> str:
+    """Of what training in full gains, where that is a gain."""
+    return f"{gain / full_gain:.0%}" if full_gain and full_gain > 0 else ""
 
 
 def interval(value: dict[str, float], digits: int = 2) -> str:

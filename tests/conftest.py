@@ -14,6 +14,9 @@ from truenet.modelfile import SHIPPED_MODEL
 
 FLOAT32_MODEL = SHIPPED_MODEL.with_name("truenet_float32.onnx")  # the weights before rounding
 STAND_IN_SHARES = (0.5, 0.25, 0.25)
+os.environ.setdefault(
+    "GLIBC_TUNABLES", ""
+)  # else `truenet train` and `adapt` would start pytest anew
 TINY = TRUNetConfig(
     encoder_channels=(4, 8, 8, 8, 8, 8),
     frequency_gru_units=4,

@@ -1,7 +1,10 @@
 """`truenet adapt` from folders to files, and every bad input in one line."""
 
+import base64
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -89,7 +92,7 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert done.returncode in (0, 3), done.stderr
     for words in (
         "4 noise recordings, 16 s, at 44100 Hz",
-        "as an adapter",
+        "kB as an adapter",
         "step 4/4",
         "loss here",
     ):
@@ -107,9 +110,19 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert not (folder / "f.adapter.run").exists()
 
 
-def test_the_picture(adapted: Adapted) -> None:
+def test_the_page_shows_everything_without_another_file(adapted: Adapted) -> None:
     pytest.importorskip("matplotlib")
-    assert (adapted[0] / "f.report.png").read_bytes().startswith(b"\x89PNG")
+    page = (adapted[0] / "f.report.html").read_text(encoding="utf-8")
+    report = json.loads((adapted[0] / "f.report.json").read_text())
+    change = report["new"]["si_sdr_db"]["change"]
+    assert f"<b>{change:+.2f}</b>".replace("-", "−") in page
+    assert ("No success" in page) is not report["success"]
+    sources = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
+    assert [kind for kind, _ in sources] == ["audio/flac"] * 4 + ["image/png"]
+    assert page.count("src=") == len(sources)
+    assert base64.b64decode(sources[-1][1]).startswith(b"\x89PNG")
+    sound, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sources[0][1])))
+    assert (len(sound), rate_hz) == (4 * RATE_HZ, RATE_HZ)
 
 
 def test_adapter_and_base_equal_merged_equal_the_model_file(
@@ -130,6 +143,25 @@ def test_adapter_and_base_equal_merged_equal_the_model_file(
     expected = enhance(model, torch.from_numpy(samples)).numpy()
     given = Enhancer(folder / "f.onnx", room_db=-np.inf, noise_db=-np.inf).enhance(samples, RATE_HZ)
     np.testing.assert_allclose(given, expected, atol=2e-5)
+
+
+def test_two_processes_give_what_one_gave(adapted: Adapted, place: Path, weights: Path) -> None:
+    shutil.rmtree(place / "noise")
+    write_noise(place / "noise", rate_hz=44_100)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    command += ["-m", "truenet_apps", *options(place, weights, "--seed", 3, "--overwrite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr.count("step 4/4") == 1, done.stderr
+    models = [merged(weights, folder / "f.adapter")[0] for folder in (adapted[0], place)]
+    for one, two in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
 def test_what_exists_is_not_replaced_unasked(adapted: Adapted, weights: Path) -> None:

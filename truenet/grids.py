@@ -46,8 +46,9 @@ class SignalGrid:
 
     def rounded(self, x: Tensor) -> Tensor:
         """The signal that whole-number layers see; outside of the grid nothing is passed back."""
-        x = x.clamp(-self.zero * self.scale, (_LARGEST - self.zero) * self.scale)
-        return _straight_through(x, (x / self.scale).round() * self.scale)
+        low, high = -self.zero * self.scale, (_LARGEST - self.zero) * self.scale
+        rounded: Tensor = _Rounded.apply(x, self.scale, low, high)  # type: ignore[no-untyped-call]
+        return rounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,11 @@ def attach(model: nn.Module, grids: Grids) -> None:
         parametrize.register_parametrization(
             model.get_submodule(layer), parameter, RoundedWeight(grid)
         )
+    round_signals(model, grids)
+
+
+def round_signals(model: nn.Module, grids: Grids) -> None:
+    """Round the signals alone, in every forward pass."""
     for name, (before, after) in grids.signals.items():
         _round_signals(model.get_submodule(name), before, after)
 
@@ -131,6 +137,20 @@ def remove_batch_norms(model: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
                 setattr(module, name, nn.Identity())
+
+
+class _Rounded(torch.autograd.Function):
+    """Keeps a boolean for each number; autograd's own way through clamping and rounding keeps the signal."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, low: float, high: float) -> Tensor:
+        ctx.save_for_backward((x >= low).logical_and_(x <= high))
+        return x.clamp(low, high).div_(scale).round_().mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return dy * inside, None, None, None
 
 
 def _round_signals(layer: nn.Module, before: SignalGrid, after: SignalGrid) -> None:

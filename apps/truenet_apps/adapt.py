@@ -1,11 +1,13 @@
 """`truenet adapt`: the model, made better in one place, from recordings of its noise."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import typer
 
 from truenet_apps import adapt_options as options
+from truenet_apps.memory import keep_memory
 from truenet_apps.signals import StopOnSignal
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ def adapt(
     speech: options.Speech = None,
     pairs: options.Pairs = None,
     unpaired: options.Unpaired = None,
+    snr: options.Snr = None,
     method: options.Method = None,
     rank: options.Rank = None,
     steps: options.Steps = None,
@@ -30,6 +33,7 @@ def adapt(
     config: options.Config = None,
     weights: options.Weights = None,
     threads: options.Threads = 0,
+    export: options.Export = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Make the model better in one place, from recordings of its noise, on a CPU.
@@ -43,22 +47,32 @@ def adapt(
         raise ValueError(f"{target}: an adapter ends in .adapter")
     if steps is not None and minutes is not None:
         raise ValueError("--steps and --minutes exclude each other: give one of them")
+    keep_memory()
     import torch
+    from torch import distributed as dist
 
     from truenet.training import denormals_flushed
     from truenet_apps.adapt_job import Job
+    from truenet_apps.adapt_run import any_asked
 
     if threads:
         torch.set_num_threads(threads)
-    settings = {"method": method, "rank": rank, "steps": steps, "seed": seed}
+    if "WORLD_SIZE" in os.environ:  # by torchrun: processes share the crops of a step
+        dist.init_process_group("gloo")
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    settings = {"method": method, "rank": rank, "steps": steps, "seed": seed, "snr_db": snr}
     given = {name: value for name, value in settings.items() if value is not None}
-    job = Job(target, config, given, weights, _say, overwrite)
+    job = Job(target, config, given, weights, _say if is_first else _say_nothing, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
     stop = StopOnSignal("stopping after this step; the best so far is kept")
-    reporter = _Reporter()
+    reporter = _Reporter(is_first)
     with denormals_flushed():
-        finished = job.adaptation.train(reporter, lambda: stop.asked)
+        finished = job.adaptation.train(reporter, lambda: any_asked(stop.asked))
     reporter.close()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if not is_first:
+        return
     job.write_model()
     if not finished:
         _say(
@@ -83,15 +97,19 @@ def _say(message: str) -> None:
     typer.echo(message, err=True)
 
 
-class _Reporter:
-    """A bar where there is a terminal, else a line at every look at both domains."""
+def _say_nothing(message: str) -> None:
+    """Of processes but the first."""
 
-    def __init__(self) -> None:
+
+class _Reporter:
+    """A bar where there is a terminal, else a line at every look at both domains; nothing where it is not shown."""
+
+    def __init__(self, is_shown: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         console = Console(stderr=True)
-        self.is_live = sys.stderr.isatty()
+        self.is_shown, self.is_live = is_shown, is_shown and sys.stderr.isatty()
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(), console=console, disable=not self.is_live
         )
@@ -102,7 +120,7 @@ class _Reporter:
     def __call__(self, progress: "Progress") -> None:
         text = describe(progress)
         self.bar.update(self.task, total=progress.steps, completed=progress.step, description=text)
-        if not self.is_live and progress.watched.step != self._last:
+        if self.is_shown and not self.is_live and progress.watched.step != self._last:
             _say(text)
         self._last = progress.watched.step
 

@@ -8,14 +8,13 @@ from truenet.config import LossConfig, MixingConfig, StartConfig
 Method = Literal["paca", "full", "paca+dropbp", "lora", "bias"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-# Of Adam, by method. The base ended at a rate of zero: at 2e-3, where its training began, PaCA took PESQ from both
-# domains within 36 steps, and less of it at 4e-4 (docs/ADAPT.md).
+# Of Adam, by method. PaCA moves a few columns of each weight, so it needs larger steps than training in full does.
 LEARNING_RATES: dict[Method, float] = {
-    "paca": 5e-4,
-    "paca+dropbp": 5e-4,
-    "lora": 5e-4,
-    "bias": 1e-3,
-    "full": 2e-4,
+    "paca": 2e-3,
+    "paca+dropbp": 2e-3,
+    "lora": 1e-3,
+    "bias": 4e-3,
+    "full": 3e-4,
 }
 CROP_SAMPLES = 32_512  # 2 s, a whole number of the longest segments of the loss
 REPORT_SAMPLES = 64_000
@@ -25,7 +24,6 @@ def _in_the_place() -> MixingConfig:
     """Little is changed about recordings of a place: its colours are what is to be learned."""
     return MixingConfig(
         crop_samples=CROP_SAMPLES,
-        snr_db=(-5.0, 20.0),
         noise_room_probability=0.0,
         made_noise_probability=0.0,
         speed_probability=0.3,
@@ -37,6 +35,7 @@ def _in_the_place() -> MixingConfig:
 class AdaptConfig:
     """One adaptation; the defaults of the model's own training where nothing is said.
 
+    snr_db: of talk in the place; the report's mixtures are those of 0 to 15 dB.
     rank: input columns (of LoRA, the rank) of every trained weight; weights that have fewer train all.
     batch_crops, old_crops: two-second mixtures of a step, and how many of them are of the original domain.
     learning_rate: 0 takes the method's own.
@@ -45,28 +44,29 @@ class AdaptConfig:
     report_mixtures: held-out mixtures of each domain in the report.
     loss, starts: those that the base was trained with.
     precision: of the network in a training step; auto takes bfloat16 where it is clearly faster.
-    mixing, old_mixing: of the new and of the original domain; their folders are not used.
+    mixing, old_mixing: of the new and of the original domain; their folders are not used, nor `mixing.snr_db`.
     """
 
     method: Method = "paca"
-    rank: int = 8
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    rank: int = 16
     steps: int = 200
-    batch_crops: int = 6
-    old_crops: int = 2
+    batch_crops: int = 4
+    old_crops: int = 1
     learning_rate: float = 0.0
     warmup_steps: int = 10
     gradient_norm: float = 5.0
     ema_decay: float = 0.95
     watch_crops: int = 12
     watch_steps: int = 20
-    report_mixtures: int = 24
+    report_mixtures: int = 40
     seed: int = 0
     mixing: MixingConfig = dataclasses.field(default_factory=_in_the_place)
     old_mixing: MixingConfig = dataclasses.field(
         default_factory=lambda: MixingConfig(crop_samples=CROP_SAMPLES)
     )
     loss: LossConfig = dataclasses.field(
-        default_factory=lambda: LossConfig(2.0, 10.0, 5.0, 1.0, (1.0, 0.25, 0.5))
+        default_factory=lambda: LossConfig(4.0, 10.0, 5.0, 2.5, (1.0, 0.25, 0.5))
     )
     starts: StartConfig = dataclasses.field(
         default_factory=lambda: StartConfig(0.4, 0.2, rest_seconds=10.0)
@@ -98,7 +98,11 @@ class AdaptConfig:
 
 
 def for_scoring(mixing: MixingConfig) -> MixingConfig:
-    """Mixtures of speech and one noise at everyday levels, four seconds long, nothing else done to them."""
+    """Mixtures of speech and one noise at everyday levels, four seconds long, nothing else done to them.
+
+    Their SNRs are those of training that lie within 0 to 15 dB.
+    """
+    low_db, high_db = mixing.snr_db
     nothing = {
         f"{name}_probability": 0.0
         for name in (
@@ -110,6 +114,6 @@ def for_scoring(mixing: MixingConfig) -> MixingConfig:
         mixing,
         **nothing,  # type: ignore[arg-type]
         crop_samples=REPORT_SAMPLES,
-        snr_db=(0.0, 15.0),
+        snr_db=(max(low_db, 0.0), min(high_db, 15.0)),
         level_dbfs=(-30.0, -24.0),
     )

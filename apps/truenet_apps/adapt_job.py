@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import distributed as dist
 
 from truenet.config import read_config, to_dict
+from truenet.grids import GRIDS, Grids
 from truenet.modelfile import ModelFile
 from truenet.verification import voice_alone
 from truenet.weights import load_weights, save_weights, weights_sha256
@@ -26,12 +28,14 @@ from truenet_apps.adapt_domains import (
     read_rooms,
     read_speech,
 )
-from truenet_apps.adapt_methods import PartialTraining, trained_count, write_adapter
+from truenet_apps.adapt_methods import PartialTraining, stored_bytes, trained_count, write_adapter
+from truenet_apps.adapt_page import write_page
 from truenet_apps.adapt_proof import Proof, model_file, prove
-from truenet_apps.adapt_recordings import Heard, Split, fingerprint, listen, split
+from truenet_apps.adapt_recordings import Split, fingerprint, found, listen, split
 from truenet_apps.adapt_run import Adaptation
-from truenet_apps.adapter_model import SHIPPED_WEIGHTS
+from truenet_apps.adapter_model import SHIPPED_WEIGHTS, write_model_file
 from truenet_apps.merge import merged
+from truenet_export.int8 import export_int8
 
 
 class Job:
@@ -44,6 +48,7 @@ class Job:
         weights: of the base; None for those in the package.
         say: shows a line.
         overwrite: replace what is there.
+        export: of a base in float, write the small model file too.
 
     Raises:
         ValueError: the adapter exists and no run is there to go on with.
@@ -57,6 +62,7 @@ class Job:
         weights: Path | None,
         say: Callable[[str], None],
         overwrite: bool = False,
+        export: bool = False,
     ) -> None:
         base = read_config(AdaptConfig, config) if config else AdaptConfig()
         self.config = dataclasses.replace(base, **given)
@@ -65,13 +71,21 @@ class Job:
         self.folder = target.with_name(target.name + ".run")
         self.model_path = target.with_suffix(".onnx")
         self.weights = weights or SHIPPED_WEIGHTS
+        model, facts = load_weights(self.weights)
+        self.grids = Grids.from_text(facts[GRIDS]) if GRIDS in facts else None
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.small_path = target.with_suffix(".int8.onnx") if export and not self.grids else None
         if not target.parent.is_dir():
             raise ValueError(f"{target}: there is no folder {target.parent}")
+        self.is_first = not dist.is_initialized() or dist.get_rank() == 0
         if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.is_first:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            if dist.is_initialized():
+                dist.barrier()
         elif not self.folder.is_dir():
-            for path in (target, self.model_path):
-                if path.exists():
+            for path in (target, self.model_path, self.small_path):
+                if path is not None and path.exists():
                     raise ValueError(f"{path} exists; give --overwrite to replace it")
         self.base = model_file(self.weights)
         self.warnings: list[str] = []
@@ -98,8 +112,9 @@ class Job:
         self.say(self.found)
         settings = self._settings(identity, minutes)
         model, _ = load_weights(self.weights)
-        self.parameters = sum(parameter.numel() for parameter in model.parameters())
-        self.adaptation = Adaptation(self.config, model, new, old, self.folder, self._warn)
+        self.adaptation = Adaptation(
+            self.config, model, new, old, self.folder, self._warn, self.grids
+        )
         self.new, self.old = new, old
         seconds = self._announce()
         self.config = self.adaptation.config
@@ -127,13 +142,13 @@ class Job:
             return paired_domain(config, paired), old, _identity(paired)
         assert noise is not None
         heard, self.warnings = listen(noise, self._voice_level_db)
-        self.found = _found(heard)
+        self.found = found(heard)
         place = split([one.samples for one in heard], [one.group for one in heard])
         voices_split = read_speech(speech) if speech else speech_split
-        mixing = config.mixing
+        mixing = dataclasses.replace(config.mixing, snr_db=config.snr_db)
         if rooms is not None:
             room_parts = read_rooms(rooms, mixing.direct_ms)
-            mixing = dataclasses.replace(mixing, room_probability=0.8)
+            mixing = dataclasses.replace(mixing, room_probability=1.0)
         new = mixed_domain(config, mixing, place, voices_split, room_parts)
         parts = [place, *([voices_split] if speech else [])]
         return new, old, " ".join(map(_identity, parts)) + f" {rooms}"
@@ -170,6 +185,8 @@ class Job:
         }
 
     def _keep_settings(self, identity: str, minutes: float | None) -> None:
+        if not self.is_first:
+            return
         self.folder.mkdir(exist_ok=True)
         text = json.dumps(self._as_settings(identity, minutes), indent=1)
         (self.folder / "settings.json").write_text(text + "\n", encoding="utf-8")
@@ -181,11 +198,13 @@ class Job:
         detail = ""
         if isinstance(training, PartialTraining):
             detail = f" in {sum(row.trained > 0 for row in training.plan.rows)} layers"
-        self.say(
-            f"{self.config.method}: trains {count:,} of {self.parameters:,} numbers"
-            f"{detail}, {2 * count / 1000:.0f} kB as an adapter; {self.config.old_crops} of "
-            f"{self.config.batch_crops} mixtures of a step are of the original domain"
+        whole = " that stay whole" if self.grids else ""
+        self.trained_words = (
+            f"{self.config.method}: trains {count:,} of {self.parameters:,} numbers{whole}{detail}, "
+            f"{stored_bytes(training) / 1000:.0f} kB as an adapter; "
+            f"{self.config.old_crops} of {self.config.batch_crops} mixtures of a step are of the original domain"
         )
+        self.say(self.trained_words)
         if self.adaptation.step:
             self.say(f"going on from step {self.adaptation.step}")
         return self.adaptation.choose_precision()
@@ -195,9 +214,7 @@ class Job:
         self.say(f"warning: {message}")
 
     def write_model(self) -> None:
-        """Write the adapter and the model file of the best step so far."""
-        from truenet_export.model_file import export
-
+        """Write the adapter and the model files of the best step so far."""
         self.adaptation.take_best()
         facts = {"adapted_to": self.target.stem, "method": self.config.method}
         write_adapter(self.adaptation.training, self.target, facts)
@@ -206,13 +223,16 @@ class Job:
         temporary = self.folder / "merged.safetensors"
         try:
             save_weights(model, temporary, merged_facts)
-            export(temporary, self.model_path)
+            write_model_file(temporary, self.model_path)
+            if self.small_path is not None:
+                self.say("choosing the widths of the int8 model's weights")
+                export_int8(temporary, self.small_path)
         finally:
             temporary.unlink(missing_ok=True)
-        self.say(
-            f"{self.target}: {self.target.stat().st_size:,} bytes (step {self.adaptation.best_step}); "
-            f"{self.model_path}: {self.model_path.stat().st_size:,} bytes"
-        )
+        self.say(f"step {self.adaptation.best_step} was the best")
+        for path in (self.target, self.model_path, self.small_path):
+            if path is not None:
+                self.say(f"{path}: {path.stat().st_size:,} bytes")
 
     def report(self) -> list[str]:
         """Score what was written on what was held out, write the report, end the run; why it is no success."""
@@ -222,14 +242,18 @@ class Job:
             self.config.report_mixtures,
             self.unpaired,
             self.say,
+            ModelFile(self.small_path) if self.small_path else None,
         )
         for warning in proof.unpaired.warnings() if proof.unpaired else ():
             self._warn(warning)
         problems = adapt_report.failures(proof.new, proof.old, self.config.steps)
-        adapt_report.write_json(
-            self.target.with_suffix(".report.json"), self._facts(proof, problems)
-        )
-        self._write_picture(proof.signals)
+        facts = self._facts(proof, problems)
+        adapt_report.write_json(self.target.with_suffix(".report.json"), facts)
+        page = self.target.with_suffix(".report.html")
+        rate_hz = self.base.info.sample_rate_hz
+        picture = self._picture(proof.signals, rate_hz)
+        write_page(page, self.target.stem, facts, proof.signals, rate_hz, picture)
+        self.say(f"{page}: what came of it, to read, see and hear")
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems
 
@@ -243,23 +267,23 @@ class Job:
             "interval": "95 %, Student's t of the paired change over the mixtures",
             "new": adapt_report.as_json(proof.new),
             "original": adapt_report.as_json(proof.old),
+            "int8": adapt_report.as_json(proof.small) if proof.small else None,
             "unpaired": adapt_unpaired.as_json(proof.unpaired) if proof.unpaired else None,
             "best_step": self.adaptation.best_step,
             "trained": trained_count(self.adaptation.training),
+            "trained_words": self.trained_words,
             "adapter_bytes": self.target.stat().st_size,
             "weights_sha256": weights_sha256(self.weights),
             "config": to_dict(self.config),
             "watched_loss": adapt_report.history_json(self.adaptation.history),
         }
 
-    def _write_picture(self, signals: dict[str, NDArray[np.float32]]) -> None:
-        path = self.target.with_suffix(".report.png")
+    def _picture(self, signals: dict[str, NDArray[np.float32]], rate_hz: int) -> bytes | None:
         try:
-            adapt_report.write_picture(
-                path, self.adaptation.history, signals, self.base.info.sample_rate_hz
-            )
+            return adapt_report.picture(self.adaptation.history, signals, rate_hz)
         except ModuleNotFoundError as error:
             self.say(f"no picture, {error.name} is not installed; run: pip install 'truenet[plot]'")
+            return None
 
 
 def _check_method(config: AdaptConfig) -> None:
@@ -271,13 +295,3 @@ def _check_method(config: AdaptConfig) -> None:
 
 def _identity(parts: Split) -> str:
     return fingerprint(piece for pieces in parts.pieces.values() for piece in pieces)
-
-
-def _found(heard: list[Heard]) -> str:
-    seconds = sum(one.seconds for one in heard)
-    rates = ", ".join(f"{rate} Hz" for rate in sorted({one.rate_hz for one in heard}))
-    levels = [one.level_dbfs for one in heard]
-    return (
-        f"{len(heard)} noise recordings, {seconds:.0f} s, at {rates}, "
-        f"{min(levels):.0f} to {max(levels):.0f} dBFS"
-    )

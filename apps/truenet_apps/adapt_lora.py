@@ -62,8 +62,8 @@ class LowRankTraining:
         self._write()
 
     def save(self, path: Path) -> None:
-        """Write the factors."""
-        tensors = {name: value.detach().contiguous() for name, value in self.parameters.items()}
+        """Write the factors in half precision."""
+        tensors = {name: value.detach().half() for name, value in self.parameters.items()}
         path.write_bytes(save(tensors, {"format": LORA_FORMAT, "base_sha256": self.base_sha256}))
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import partialgrad
 from partialgrad import dropbp
+from truenet.grids import Grids, round_signals
 from truenet.streaming import StreamingTRUNet
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_lora import LORA_FORMAT, LowRankTraining, add_low_rank
@@ -43,9 +44,15 @@ class Training(Protocol):
 class PartialTraining:
     """Everything that `partialgrad` does, and training in full, which is its rule of that name."""
 
-    def __init__(self, model: StreamingTRUNet, config: AdaptConfig) -> None:
+    def __init__(
+        self, model: StreamingTRUNet, config: AdaptConfig, grids: Grids | None = None
+    ) -> None:
         self.model = model
         self.plan = partialgrad.wrap(model, rules(model, config))
+        if grids is not None:
+            steps = {n: (g.scales, 2 ** (g.bits - 1) - 1) for n, g in grids.weights.items()}
+            partialgrad.keep_on_grid(model, steps)
+            round_signals(model, grids)
         if config.method != "full":
             partialgrad.freeze_ops(model)
         keep_statistics(model)
@@ -75,15 +82,29 @@ class PartialTraining:
 
     def save(self, path: Path) -> None:
         """See `Training`."""
-        partialgrad.save_adapter(self.model, path)
+        partialgrad.save_adapter(self.model, path, compact=True)
 
 
-def start(model: StreamingTRUNet, config: AdaptConfig) -> Training:
-    """Make a model, changed in place, ready to be trained by the configured method."""
+def start(model: StreamingTRUNet, config: AdaptConfig, grids: Grids | None = None) -> Training:
+    """Make a model, changed in place, ready to be trained by the configured method.
+
+    Args:
+        model: the base.
+        config: see there.
+        grids: of a base of whole numbers; it is then trained as the small model file will compute.
+
+    Raises:
+        ValueError: a method that cannot stay on grids.
+    """
+    if grids is not None and config.method in ("full", "lora"):
+        raise ValueError(
+            f"--method {config.method} cannot train weights of whole numbers: give paca, paca+dropbp or bias, "
+            "or the weights in float"
+        )
     if config.method == "lora":
         keep_statistics(model)
         return LowRankTraining(model, inner_weights(model), config)
-    return PartialTraining(model, config)
+    return PartialTraining(model, config, grids)
 
 
 def rules(model: StreamingTRUNet, config: AdaptConfig) -> list[partialgrad.Rule]:
@@ -140,7 +161,7 @@ def _dropping(model: StreamingTRUNet, config: AdaptConfig) -> dropbp.DropBP:
 
 
 def write_adapter(training: Training, path: Path, facts: Mapping[str, str]) -> None:
-    """Write an adapter in half precision, in place of `path` only once complete.
+    """Write an adapter, in place of `path` only once complete.
 
     Args:
         training: what was trained.
@@ -152,15 +173,11 @@ def write_adapter(training: Training, path: Path, facts: Mapping[str, str]) -> N
         training.save(temporary)
         with safe_open(temporary, framework="pt") as file:
             metadata = {**file.metadata(), **facts}
-            tensors = {name: _half(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         temporary.write_bytes(save(tensors, metadata))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _half(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float16 if tensor.is_floating_point() else torch.int16)
 
 
 def apply_adapter(model: StreamingTRUNet, path: Path) -> dict[str, str]:
@@ -190,3 +207,11 @@ def apply_adapter(model: StreamingTRUNet, path: Path) -> dict[str, str]:
 def trained_count(training: Training) -> int:
     """How many numbers are trained."""
     return sum(parameter.numel() for parameter in training.parameters.values())
+
+
+def stored_bytes(training: Training) -> int:
+    """How many bytes an adapter's numbers take: one for each of a trained column, two for others."""
+    return sum(
+        parameter.numel() * (1 if ".partial." in name and parameter.dim() > 1 else 2)
+        for name, parameter in training.parameters.items()
+    )

@@ -26,8 +26,12 @@ Unpaired = Annotated[
     Path | None,
     _option(text="Folder of talk recorded in the place: levels before and after, no training."),
 ]
+Snr = Annotated[
+    tuple[float, float] | None,
+    _option(metavar="LOW HIGH", text="How far talk stands above the noise there, in dB: -5 20."),
+]
 Method = Annotated[str | None, _option(text="paca (the default), full, paca+dropbp, lora or bias.")]
-Rank = Annotated[int | None, _option(text="Connections trained of every weight; 8 if left out.")]
+Rank = Annotated[int | None, _option(text="Connections trained of every weight; 16 if left out.")]
 Steps = Annotated[int | None, _option(text="200 if left out.")]
 Minutes = Annotated[float | None, _option(text="As many steps as fit, instead of --steps.")]
 Seed = Annotated[int | None, _option(text="Another one draws other mixtures.")]
@@ -36,6 +40,9 @@ Config = Annotated[
 ]
 Weights = Annotated[
     Path | None, _option(text="Adapt these (.safetensors) instead of those in the package.")
+]
+Export = Annotated[
+    bool, _option("--export", text="Write the small model file too, in whole numbers (int8).")
 ]
 Threads = Annotated[int, _option(text="Threads; 0 takes all cores.")]
 Overwrite = Annotated[bool, _option(text="Replace what is there; start anew.")]

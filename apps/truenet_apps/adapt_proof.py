@@ -14,18 +14,23 @@ from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_domains import Domain
 from truenet_apps.adapt_scores import Comparison, Examples, compare, scores
 from truenet_apps.adapt_unpaired import Unpaired
+from truenet_apps.adapter_model import write_model_file
 
 Samples = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """Scores in both domains, the signals of one mixture of the new one by title, and levels where there was talk."""
+    """Scores in both domains, the signals of one mixture of the new one by title, and levels where there was talk.
+
+    small: scores in the new domain of the int8 model of an adaptation in float.
+    """
 
     new: dict[str, Comparison]
     old: dict[str, Comparison]
     signals: dict[str, Samples]
     unpaired: Unpaired | None
+    small: dict[str, Comparison] | None
 
 
 def prove(
@@ -34,6 +39,7 @@ def prove(
     count: int,
     talk: Sequence[Samples],
     say: Callable[[str], None],
+    small: ModelFile | None = None,
 ) -> Proof:
     """Score and tell.
 
@@ -43,14 +49,18 @@ def prove(
         count: of held-out mixtures of each domain.
         talk: unpaired recordings, maybe none.
         say: shows a line.
+        small: the int8 model of the adaptation, if there is one.
     """
     say(f"scoring {count} held-out mixtures of each domain")
     new, signals = _compare("new domain", models, domains[0], count, say)
     old, _ = _compare("original domain", models, domains[1], count, say)
+    in_whole_numbers = None
+    if small is not None:
+        in_whole_numbers, _ = _compare("new, with int8", (models[0], small), domains[0], count, say)
     unpaired = adapt_unpaired.listen_to(talk, *models) if talk else None
     for line in adapt_unpaired.lines(unpaired) if unpaired else ():
         say(line)
-    return Proof(new, old, signals, unpaired)
+    return Proof(new, old, signals, unpaired, in_whole_numbers)
 
 
 def _compare(
@@ -61,7 +71,9 @@ def _compare(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Comparison], dict[str, Samples]]:
     examples = Examples.draw(domain, count)
-    before, after = (voice_alone(model, examples.noisy) for model in models)
+    before, after = (
+        np.stack([voice_alone(model, noisy) for noisy in examples.noisy]) for model in models
+    )  # one by one: all at once take gigabytes
     found = [scores(examples.clean, given) for given in (examples.noisy, before, after)]
     result = compare(*found)
     for line in adapt_report.lines(name, result):
@@ -78,9 +90,7 @@ def _compare(
 
 def model_file(weights: Path) -> ModelFile:
     """The model file of weights, for this process alone."""
-    from truenet_export.model_file import export
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export(weights, path)
+        write_model_file(weights, path)
         return ModelFile(path)

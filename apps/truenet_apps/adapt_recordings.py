@@ -108,6 +108,17 @@ def listen(folder: Path, voice_level_db: VoiceLevel) -> tuple[list[Heard], list[
     return loud, warnings
 
 
+def found(heard: Sequence[Heard]) -> str:
+    """What is there, in words."""
+    seconds = sum(one.seconds for one in heard)
+    rates = ", ".join(f"{rate} Hz" for rate in sorted({one.rate_hz for one in heard}))
+    levels = [one.level_dbfs for one in heard]
+    return (
+        f"{len(heard)} noise recordings, {seconds:.0f} s, at {rates}, "
+        f"{min(levels):.0f} to {max(levels):.0f} dBFS"
+    )
+
+
 def _nothing(folder: Path, heard: list[Heard], warnings: list[str]) -> str:
     if heard and all(one.is_silent for one in heard):
         return f"{folder} holds only silence; is the microphone on, and the right one?"

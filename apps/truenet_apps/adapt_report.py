@@ -1,6 +1,7 @@
 """What came of an adaptation: the verdict, as words, JSON and a picture."""
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -86,13 +87,12 @@ def history_json(history: Sequence[Watched]) -> list[dict[str, float | None]]:
     ]
 
 
-def write_picture(
-    path: Path, history: Sequence[Watched], signals: dict[str, NDArray[np.float32]], rate_hz: int
-) -> None:
-    """Loss curves above spectrograms of one held-out mixture.
+def picture(
+    history: Sequence[Watched], signals: dict[str, NDArray[np.float32]], rate_hz: int
+) -> bytes:
+    """Loss curves above spectrograms of one held-out mixture, as a PNG.
 
     Args:
-        path: of the PNG.
         history: what was watched.
         signals: (samples,) by title.
         rate_hz: of the signals.
@@ -100,9 +100,9 @@ def write_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from truenet_apps.plot import Panel, draw_panel, save_figure
+    from truenet_apps.plot import Panel, draw_panel
 
-    figure = Figure(figsize=(12, 3 + 2.4 * len(signals)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12, 3 + 2.4 * len(signals)), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1 + len(signals), 1)
     _draw_curves(axes[0], history)
@@ -111,7 +111,9 @@ def write_picture(
     loudest = 5 * math.ceil(max(np.percentile(level, 99.9) for level in levels) / 5)
     for axis, panel, level in zip(axes[1:], panels, levels, strict=True):
         draw_panel(axis, panel, level, loudest)
-    save_figure(figure, path)
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", facecolor="white")
+    return memory.getvalue()
 
 
 def _panel(title: str, samples: NDArray[np.float32], rate_hz: int, kind: Any) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from truenet.config import LossConfig
+from truenet.grids import Grids
 from truenet.losses import part_losses
 from truenet.mixing import Mixture
 from truenet.streaming import StreamingTRUNet
@@ -60,6 +61,7 @@ class Adaptation:
         new, old: the domains.
         folder: for the checkpoint; None keeps none.
         warn: told of what went wrong without ending the run.
+        grids: of a base of whole numbers.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Adaptation:
         old: Domain,
         folder: Path | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        grids: Grids | None = None,
     ) -> None:
         self.config, self.model, self.new, self.old = config, model, new, old
         self.folder, self.warn = folder, warn
@@ -77,7 +80,7 @@ class Adaptation:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.starts = fill(model, new.train, config.starts, config.seed)
         model.mixed_precision = config.precision == "bfloat16"
-        self.training: Training = start(model, config)
+        self.training: Training = start(model, config, grids)
         self.average = self.values()
         self.step = 0
         self.recent: list[float] = []
@@ -113,11 +116,14 @@ class Adaptation:
         return seconds
 
     def seconds_a_step(self) -> float:
-        """Measured on a step that changes nothing."""
+        """Measured on a step that changes nothing; what the first process measured, for all of them."""
         self._gradients(0)  # the first one is slower
         started = time.perf_counter()
         self._gradients(0)
-        return time.perf_counter() - started
+        seconds = torch.tensor(time.perf_counter() - started, dtype=torch.float64)
+        if self.world > 1:
+            dist.broadcast(seconds, 0)
+        return seconds.item()
 
     def batch(self, step: int) -> Mixture:
         """This process's crops of a step: first those of the new domain, then those of the original one."""
@@ -251,6 +257,15 @@ class Adaptation:
         self.training.optimizer.load_state_dict(state["optimizer"])
         self.recent = state["recent"]
         self.history = [Watched(*seen) for seen in state["history"]]
+
+
+def any_asked(asked: bool) -> bool:
+    """Whether any of the processes was asked to stop: all stop after the same step."""
+    if not dist.is_initialized():
+        return asked
+    flag = torch.tensor(int(asked))
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
 
 
 def crop_losses(

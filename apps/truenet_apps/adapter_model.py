@@ -9,6 +9,20 @@ from truenet import __version__
 from truenet.modelfile import SHIPPED_MODEL
 
 SHIPPED_WEIGHTS = SHIPPED_MODEL.with_name("truenet.safetensors")
+SHIPPED_SMALL_WEIGHTS = SHIPPED_MODEL.with_name("truenet.int8.safetensors")
+
+
+def write_model_file(weights: Path, target: Path) -> None:
+    """Write the model file of weights: in whole numbers where they are kept as such, else in float."""
+    from truenet.grids import GRIDS
+    from truenet.weights import load_weights
+    from truenet_export.int8 import export_int8
+    from truenet_export.model_file import export
+
+    if GRIDS in load_weights(weights)[1]:
+        export_int8(weights, target)
+    else:
+        export(weights, target)
 
 
 def model_of(adapter: Path) -> Path:
@@ -21,7 +35,8 @@ def model_of(adapter: Path) -> Path:
         contents = adapter.read_bytes()
     except OSError as error:
         raise ValueError(f"{adapter} cannot be read ({error.strerror})") from error
-    digest = hashlib.sha256(SHIPPED_WEIGHTS.read_bytes() + contents + __version__.encode())
+    bases = SHIPPED_WEIGHTS.read_bytes() + SHIPPED_SMALL_WEIGHTS.read_bytes()
+    digest = hashlib.sha256(bases + contents + __version__.encode())
     path = cache_folder() / f"{adapter.stem}-{digest.hexdigest()[:24]}.onnx"
     if not path.is_file():
         _make(adapter, path)
@@ -38,9 +53,11 @@ def _make(adapter: Path, path: Path) -> None:
     try:
         from truenet.weights import save_weights
         from truenet_apps.merge import merged
-        from truenet_export.model_file import export
 
-        model, facts = merged(SHIPPED_WEIGHTS, adapter)
+        try:
+            model, facts = merged(SHIPPED_WEIGHTS, adapter)
+        except ValueError:
+            model, facts = merged(SHIPPED_SMALL_WEIGHTS, adapter)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"to merge {adapter}, {error.name} is needed and not installed; run: pip install 'truenet[train]'. "
@@ -51,7 +68,7 @@ def _make(adapter: Path, path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # two may make it at once
             weights, made = Path(folder) / "merged.safetensors", Path(folder) / "merged.onnx"
             save_weights(model, weights, facts)
-            export(weights, made)
+            write_model_file(weights, made)
             made.replace(path)
     except OSError as error:
         raise ValueError(

@@ -8,7 +8,7 @@ from partialgrad.optimizer import PartialAdamW, check_optimizer
 from partialgrad.quantized import quantize_base
 from partialgrad.rules import Plan, Rule, plan
 from partialgrad.selection import Blocks, Given, Random, Scores, WeightNorm
-from partialgrad.wrap import disable, enable, merge, unwrap, wrap, write
+from partialgrad.wrap import disable, enable, keep_on_grid, merge, unwrap, wrap, write
 
 __all__ = [
     "Blocks",
@@ -25,6 +25,7 @@ __all__ = [
     "freeze_ops",
     "frozen_ops",
     "gradient_scores",
+    "keep_on_grid",
     "load_adapter",
     "merge",
     "plan",

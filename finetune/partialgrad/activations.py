@@ -38,9 +38,10 @@ class TwoSlopes(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         bits, slope = ctx.saved_tensors
         positive = unpack_bits(bits, ctx.shape, ctx.strides)
-        if slope is None:
-            return torch.where(positive, dy, 0), None, None, None
-        return torch.where(positive, dy, dy * slope.to(dy.dtype)), None, None, None
+        if slope is None:  # ReLU's own gradient: on CPUs `where` takes six times as long
+            gradient = torch.ops.aten.threshold_backward(dy, positive.to(dy.dtype), 0)
+            return gradient, None, None, None
+        return torch.where(positive.ne(0), dy, dy * slope.to(dy.dtype)), None, None, None
 
 
 class Derivative8Bit(torch.autograd.Function):

@@ -1,7 +1,8 @@
 """What was trained, as one small safetensors file: indices and differences, bound to the base weights by a hash.
 
-Tensors: `<weight>:columns` (chosen columns) and `<weight>:delta` (trained minus pretrained), `<bias>:delta`, and
-`<name>:value` of what was trained in full and of running statistics, where they changed. Metadata: `format`,
+Tensors: `<weight>:columns` (chosen columns) and `<weight>:delta` (trained minus pretrained; whole numbers where there
+is a `<weight>:scale` to multiply them with), `<bias>:delta`, and `<name>:value` of what was trained in full and of
+running statistics, where they changed. Metadata: `format`,
 `base_sha256`, `rules`, `layers` (JSON: how each layer is trained), `share` (JSON: layers that read one tensor).
 """
 
@@ -27,8 +28,14 @@ from partialgrad.wrap import is_wrapped, wrap, wrapping_of, write
 _FORMAT = "partialgrad 1"
 
 
-def save_adapter(model: nn.Module, path: str | Path) -> None:
+def save_adapter(model: nn.Module, path: str | Path, compact: bool = False) -> None:
     """Write what was trained. Of a sharded model, all ranks must call this together, each with a path of its own.
+
+    Args:
+        model: wrapped.
+        path: of the file.
+        compact: differences of weights in 8 bits, off by 1/254 of the largest of their column at most, all else in 16:
+            a quarter of the bytes. Differences on a grid (`keep_on_grid`) are whole steps in any case.
 
     Raises:
         ValueError: the model is not wrapped, or its adapter is disabled.
@@ -46,7 +53,10 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
         readings = {weight: r for r in layer.readings(layer) for weight in r.weights}
         for weight, columns in layer.each():
             full_name = f"{name}.{weight}".lstrip(".")
-            tensors[f"{full_name}:delta"] = columns.delta
+            codes, scale = _coded(columns, compact)
+            tensors[f"{full_name}:delta"] = codes
+            if scale is not None:
+                tensors[f"{full_name}:scale"] = scale
             if weight in readings:
                 tensors[f"{full_name}:columns"] = chosen_columns(columns, readings[weight].groups)
     metadata = {
@@ -57,6 +67,8 @@ def save_adapter(model: nn.Module, path: str | Path) -> None:
         "share": json.dumps(_shared(model)),
     }
     copies = {n: whole(t).detach().contiguous().clone() for n, t in tensors.items()}
+    if compact:
+        copies = {n: t if n.endswith(":scale") else _halved(t) for n, t in copies.items()}
     Path(path).write_bytes(save(copies, metadata))  # save_file lets nobody but the owner read it
 
 
@@ -115,6 +127,25 @@ def chosen_columns(columns: Columns, groups: int) -> Tensor:
     return columns.channels[: len(columns.channels) // groups]
 
 
+def _coded(columns: Columns, compact: bool) -> tuple[Tensor, Tensor | None]:
+    """The differences; as whole numbers with the scales that they are multiplied with."""
+    if columns.grid is not None:
+        return columns.steps().to(torch.int8), columns.grid.scales
+    delta = whole(columns.delta).detach()
+    if not compact or delta.dim() < 2:
+        return columns.delta, None
+    others = [dim for dim in range(delta.dim()) if dim != columns.dim]
+    scale = delta.abs().amax(others, keepdim=True) / 127
+    codes = torch.where(scale > 0, delta / scale, 0).round().clamp(-127, 127)
+    return codes.to(torch.int8), scale
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.int8:
+        return tensor
+    return tensor.to(torch.float16 if tensor.is_floating_point() else torch.int16)
+
+
 def _bytes(value: Tensor) -> Any:
     flat = value.cpu().contiguous().flatten()
     memory = (ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()) if flat.nbytes else b""
@@ -168,5 +199,6 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         if f"{name}:value" in tensors:
             values[name].copy_(part_of(tensors[f"{name}:value"], values[name]))
     for name, _, columns in all_columns(model):
-        columns.delta.copy_(tensors[f"{name}:delta"])
+        delta, scale = tensors[f"{name}:delta"], tensors.get(f"{name}:scale")
+        columns.delta.copy_(delta if scale is None else delta.to(columns.delta) * scale)
     write(model)

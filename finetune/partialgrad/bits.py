@@ -26,6 +26,6 @@ def pack_bits(truth: Tensor) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, shape: torch.Size, strides: tuple[int, ...]) -> Tensor:
-    """Undo `pack_bits` for a tensor of this shape and these strides."""
+    """Undo `pack_bits` for a tensor of this shape and these strides: bytes, not zero where it was true."""
     spread = packed.to(torch.int64).mul_(_TO_ALL_BYTES).bitwise_and_(_BIT_OF_ITS_PLACE)
-    return spread.view(torch.uint8).ne(0).as_strided(shape, strides)
+    return spread.view(torch.uint8).as_strided(shape, strides)

@@ -8,12 +8,21 @@ columns goes over to that at its optimizer's first step.
 """
 
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from partialgrad.sharding import average, is_sharded, put_columns
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values that a weight may have: whole numbers up to ±largest, times scales that broadcast to its chosen part."""
+
+    scales: Tensor
+    largest: int
 
 
 class Columns(nn.Module):
@@ -24,6 +33,7 @@ class Columns(nn.Module):
         indices: (r,) where it goes along `dim` of the weight.
         channels: the channels of the layer's input that the chosen columns see (of a bias, none).
         original: the pretrained values of the chosen part; None where the weight is not touched.
+        grid: if given, what goes into the weight is rounded to it.
         enabled: whether the trained values are in use.
         mesh: the ranks that share a weight which was sharded before: its gradients are averaged over them.
     """
@@ -32,6 +42,7 @@ class Columns(nn.Module):
     indices: Tensor
     channels: Tensor
     original: Tensor | None
+    grid: "Grid | None" = None
 
     def __init__(
         self,
@@ -59,9 +70,20 @@ class Columns(nn.Module):
         self._watched: weakref.ref[Tensor] | None = None  # itself it would be one more parameter
 
     def values(self) -> Tensor:
-        """Pretrained plus difference, in the precision of the difference."""
+        """Pretrained plus difference, in the precision of the difference; on the grid if there is one."""
         assert self.original is not None
+        if self.grid is not None:
+            return self.original.to(self.delta.dtype) + self.steps() * self.grid.scales
         return self.original.to(self.delta.dtype) + self.delta.detach()
+
+    def steps(self) -> Tensor:
+        """How many whole steps of its grid every value has moved, at most 127."""
+        assert self.original is not None
+        assert self.grid is not None
+        scales, largest = self.grid.scales, self.grid.largest
+        start = (self.original / scales).round()
+        moved = ((self.original + self.delta.detach()) / scales).round().clamp(-largest, largest)
+        return (moved - start).clamp(-127, 127)
 
     @torch.no_grad()
     def write(self, weight: Tensor) -> None:

@@ -34,9 +34,9 @@ class Gather:
             assert self._chosen is not None
             self._askers.add(id(channels))
             return self._chosen
-        chosen = x.index_select(dim, channels).to(precision)
-        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-            chosen = chosen.contiguous(memory_format=torch.channels_last)
+        last = -1 if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) else dim
+        # index_select copies all of a tensor whose dimensions are not in the order of memory.
+        chosen = x.movedim(dim, last).index_select(last, channels).movedim(last, dim).to(precision)
         if self.shared:
             self._source = weakref.ref(x, self._forget)
             self._key, self._chosen, self._askers = key, chosen, {id(channels)}

@@ -50,8 +50,8 @@ class Dense:
         return F.linear(x, weight)
 
     def input_gradient(self, dy: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-        """dY W."""
-        return dy @ weight.to(dy.dtype)
+        """dY W, as one product: of a dY with gaps in memory, PyTorch would copy W once for each row of its batch."""
+        return (dy.reshape(-1, dy.shape[-1]) @ weight.to(dy.dtype)).view(shape)
 
     def weight_gradient(self, dy: Tensor, x: Tensor, shape: torch.Size) -> Tensor:
         """dYᵀ X, summed over all but the last dimension."""

@@ -103,7 +103,11 @@ class PartialRecurrent(PartialLayer):
         options = (self.bias, 1, 0.0, self.training, self.bidirectional)
         if batch_sizes is not None:
             return run(gates, batch_sizes, states, weights, *options)
-        return run(gates, states, weights, *options, self.batch_first)
+        if not self.batch_first:
+            return run(gates, states, weights, *options, False)
+        # Of steps that are not in order in memory, PyTorch's CPU kernels copy the identity once for each.
+        y, *last = run(gates.transpose(0, 1).contiguous(), states, weights, *options, False)
+        return y.transpose(0, 1), *last
 
     def _input_side(self, x: Tensor, suffix: str) -> Tensor:
         weight = self.get_parameter(f"weight_ih{suffix}")

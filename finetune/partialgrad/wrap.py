@@ -8,7 +8,7 @@
 trained columns. Names, hooks and the state dict stay; the state dict holds the trained weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from partialgrad.classes import add_mixin, remove_mixin
-from partialgrad.columns import Columns
+from partialgrad.columns import Columns, Grid
 from partialgrad.fastpath import leave_fast_path, take_fast_path
 from partialgrad.gather import Gather
 from partialgrad.layers import PartialLayer, Reading, all_columns, partial_layers
@@ -126,6 +126,24 @@ def write(model: nn.Module) -> None:
     """Bring all weights up to date. Optimizer steps, forward passes and state dicts do it."""
     for _, weight, columns in all_columns(model):
         columns.write(weight)
+
+
+def keep_on_grid(model: nn.Module, grids: Mapping[str, tuple[Tensor, int]]) -> None:
+    """Round trained columns in the weights, so that a quantized model is trained as what it will be.
+
+    The pretrained weights lie on the grids already. Differences stay in floating point and their gradient is that of
+    the rounded weight (straight-through, arXiv 1308.3432); `save_adapter` writes whole steps.
+
+    Args:
+        model: wrapped.
+        grids: weight name to scales, which broadcast to the weight, and the largest whole number.
+    """
+    for name, _, columns in all_columns(model):
+        if name in grids and columns.original is not None:
+            scales, largest = grids[name]
+            if scales.shape[columns.dim] > 1:
+                scales = scales.index_select(columns.dim, columns.indices)
+            columns.grid = Grid(scales.to(columns.delta), largest)
 
 
 def disable(model: nn.Module) -> None:

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from partialgrad import Rule, merge, unwrap, wrap
+from partialgrad import Rule, keep_on_grid, merge, unwrap, wrap
 from partialgrad.adapters import base_hash, load_adapter, save_adapter
 from partialgrad.interchange import save_peft_paca
+from partialgrad.layers import all_columns
 from partialgrad.wrap import disable
 
 RULES = [
@@ -74,6 +75,67 @@ def test_evaluation_equals_reloaded_equals_merged(base: Net, tmp_path: Path) -> 
         torch.testing.assert_close(other(x), expected)
     train(net.train())  # an adapter goes on where it was
     assert path.stat().st_size < 20_000
+
+
+def test_compact_is_small_and_off_by_half_a_step_of_each_column(tmp_path: Path) -> None:
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv1d(64, 64, 3), nn.ConvTranspose1d(64, 64, 3))
+
+    trained, reloaded = net(), net()
+    wrap(trained, [Rule("*", r=32, bias=True)])
+    with torch.no_grad():
+        for parameter in (p for p in trained.parameters() if p.requires_grad):
+            parameter.copy_(
+                torch.randn_like(parameter)
+                * torch.logspace(-3, 0, len(parameter))[(...,) + (None,) * (parameter.dim() - 1)]
+            )
+        trained[0].partial["weight"].delta[:, 5] = 0  # type: ignore[index, union-attr]
+    sizes = []
+    for compact in (False, True):
+        save_adapter(trained, tmp_path / "a", compact)
+        sizes.append((tmp_path / "a").stat().st_size)
+    assert sizes[1] < 0.35 * sizes[0]
+    load_adapter(reloaded, tmp_path / "a")
+    for (name, _, wanted), (_, _, found) in zip(
+        all_columns(trained), all_columns(reloaded), strict=True
+    ):
+        others = [dim for dim in range(wanted.delta.dim()) if dim != wanted.dim]
+        largest = wanted.delta.abs().amax(others, keepdim=True) if others else wanted.delta.abs()
+        error = (wanted.delta - found.delta).abs()
+        assert (error <= largest * (0.51 / 127 if others else 1e-3) + 1e-7).all(), name
+
+
+def test_columns_stay_on_their_grid(tmp_path: Path) -> None:
+    scales = torch.tensor([0.5, 0.25, 1.0, 0.125])[:, None]
+
+    def net() -> nn.Linear:
+        layer = nn.Linear(6, 4)
+        with torch.no_grad():
+            codes = torch.randint(-100, 101, (4, 6), generator=torch.Generator().manual_seed(3))
+            layer.weight.copy_(codes * scales)
+            layer.bias.zero_()
+        return layer
+
+    trained, reloaded = net(), net()
+    wrap(trained, [Rule("*", r=3)])
+    keep_on_grid(trained, {"weight": (scales, 127)})
+    columns = trained.partial["weight"]  # type: ignore[union-attr, operator]
+    with torch.no_grad():
+        columns.delta.copy_(scales * torch.tensor([[0.4, -0.6, 2.2]]))
+    trained(torch.ones(1, 6))
+    moved = (trained.weight - net().weight) / scales
+    assert torch.equal(moved[:, columns.indices], torch.tensor([[0.0, -1.0, 2.0]]).expand(4, 3))
+    with torch.no_grad():
+        columns.delta.fill_(1e6)
+    trained(torch.ones(1, 6))
+    codes = trained.weight[:, columns.indices] / scales
+    assert torch.equal(codes, codes.round())
+    assert codes.max() <= 127
+    save_adapter(trained, tmp_path / "a")
+    load_adapter(reloaded, tmp_path / "a")
+    reloaded(torch.ones(1, 6))
+    assert torch.equal(reloaded.weight, trained.weight)
 
 
 @pytest.mark.filterwarnings("ignore:.*use save_adapter")  # a state dict lacks the side branch
