@@ -7,7 +7,7 @@
 It keeps the contract of the model file, for up to 128 frames a call.
 """
 
-import sys
+import argparse
 import warnings
 from pathlib import Path
 
@@ -25,8 +25,12 @@ from truenet_export.model_file import metadata
 WEIGHTS = SHIPPED_MODEL.with_suffix(".safetensors")
 
 
-def main(target: Path) -> None:
-    """Write the exporter's graph."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", type=Path)
+    target = parser.parse_args().target
+    if target.exists():
+        parser.error(f"{target} exists: name another file, or remove it")
     model, facts = load_weights(WEIGHTS)
     model.eval().requires_grad_(False)
     features.smooth = smooth_one_block  # the exporter refuses blocks of which there is only one
@@ -62,4 +66,4 @@ def smooth_one_block(values: Tensor, coefficient: Tensor, previous: Tensor) -> T
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
