@@ -88,9 +88,7 @@ def _end(job: "Job") -> None:
         _say(f"no success: {problem}.")
     if problems:
         raise typer.Exit(NO_SUCCESS)
-    _say(
-        f"better here, and as good as before elsewhere. Use it: enhance --model {job.model_path} FILE"
-    )
+    _say(f"better here. Use it: enhance --model {job.model_path} FILE")
 
 
 def _say(message: str) -> None:

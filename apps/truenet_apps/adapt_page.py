@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from truenet_apps.adapt_report import MOST_LOST_PESQ
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1d2433; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
@@ -67,8 +69,14 @@ def write_page(
 
 def _verdict(facts: Mapping[str, Any]) -> str:
     if facts["success"]:
-        return '<p class="verdict yes">Better here, and as good as before elsewhere.</p>'
+        return f'<p class="verdict yes">Better here. {html.escape(_elsewhere(facts))}</p>'
     return f'<div class="verdict no">No success.{_list(facts["problems"])}</div>'
+
+
+def _elsewhere(facts: Mapping[str, Any]) -> str:
+    """What it cost in the original domain, in words."""
+    change = _number(facts["original"]["pesq_wb"]["change"], 2, "+")
+    return f"Elsewhere PESQ-WB changed by {change}; a loss of {MOST_LOST_PESQ} is allowed."
 
 
 def _table(title: str, facts: Mapping[str, Any], part: str) -> str:
@@ -100,7 +108,8 @@ def _image(picture: bytes | None) -> str:
     if picture is None:
         return ""
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    return f'<h2>Losses while training, and that mixture</h2><img alt="" src="{source}">'
+    words = "Curves of the losses; spectrograms of the sounds above"
+    return f'<h2>Losses while training, and that mixture</h2><img alt="{words}" src="{source}">'
 
 
 def _list(lines: Sequence[str]) -> str:

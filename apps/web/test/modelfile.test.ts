@@ -35,7 +35,7 @@ describe("the model", async () => {
   const model = await Model.open(RUNTIME, FILE);
 
   it("does here what it does in Python", async () => {
-    expect(await selfTest(model, VECTOR)).toBeGreaterThan(60);
+    expect(await selfTest(model, VECTOR)).toBeGreaterThan(40);
   });
 
   it("does so in float, too", async () => {
