@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from truenet.modelfile import SHIPPED_MODEL
 
 FLOAT32_MODEL = SHIPPED_MODEL.with_name("truenet_float32.onnx")  # the weights before rounding
 STAND_IN_SHARES = (0.5, 0.25, 0.25)
-os.environ.setdefault(
-    "GLIBC_TUNABLES", ""
-)  # else `truenet train` and `adapt` would start pytest anew
+# Else `truenet train` and `adapt` would start pytest anew.
+os.environ.setdefault("GLIBC_TUNABLES", "")
+# A shell's background job ignores Ctrl-C, and so would the commands that tests start from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TINY = TRUNetConfig(
     encoder_channels=(4, 8, 8, 8, 8, 8),
     frequency_gru_units=4,
