@@ -19,8 +19,8 @@ VECTORS = {
     WEB / "selftest.json": SHIPPED_MODEL,
     WEB / "test" / "float32.json": SHIPPED_MODEL.with_name("truenet_float32.onnx"),
 }
-# 0.2 s of speech under a chainsaw. Whole numbers round another way where sums do in their last bit: 53 dB and more
-# where the input is changed by 1e-6; within the first second of this sample it is 38.
+# 0.2 s of speech under a chainsaw. Whole numbers round another way where sums differ in their last bit; in the second
+# before, where the chainsaw is louder, that changes the voice much more.
 FIRST_SAMPLE, FRAMES = 32_000, 24
 FADERS = np.array([[1.0, 0.25, 0.0]], np.float32)
 
