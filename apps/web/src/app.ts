@@ -3,7 +3,6 @@
 import { Engine } from "./engine.ts";
 import { DEFAULT_DB, linearFaders, type Faders } from "./faders.ts";
 import { concatenate } from "./fifo.ts";
-import { WAITED_FRAMES } from "./live.ts";
 import type { Heard, Stems } from "./messages.ts";
 import type { ModelInfo } from "./modelfile.ts";
 import { Sound } from "./sound.ts";
@@ -181,15 +180,14 @@ export class App {
   async #stopAll(): Promise<void> {
     this.#engine.stop();
     this.#play(false);
-    if (!this.live || !this.#info) return;
+    if (!this.live || !this.#sound) return;
     this.live = false;
     view.showLive(false);
-    this.#sound?.closeMicrophone();
+    this.#sound.closeMicrophone();
     const { before, after } = this.#recording;
-    const { latencySamples, hopSamples } = this.#info;
-    const late = latencySamples + WAITED_FRAMES * hopSamples;
-    const input = concatenate(before).slice(late);
-    if (input.length) this.#open(new Take("microphone", input, concatenate(after).slice(late)), false);
+    const input = concatenate(before).slice(this.#sound.lateSamples);
+    const heard = concatenate(after).slice(this.#sound.lateSamples);
+    if (input.length) this.#open(new Take("microphone", input, heard), false);
   }
 
   #open(take: Take, startsByItself: boolean): void {

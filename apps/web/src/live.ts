@@ -10,9 +10,17 @@
 import { SampleFifo } from "./fifo.ts";
 import type { Frame } from "./messages.ts";
 
-export const WAITED_FRAMES = 3; // 24 ms for the model and the way to it and back
+const LEAST_WAITED_FRAMES = 3; // 24 ms for the model and the way to it and back
 export const MOST_QUEUED_FRAMES = 16;
 const REMEMBERED_FRAMES = 125; // a second
+
+/**
+ * How many frames an answer may take. A device that asks for its sound in large pieces makes several frames at once,
+ * and no answer can come in between: it waits for a whole piece.
+ */
+export function waitedFrames(pieceSeconds: number, frameSeconds: number): number {
+  return Math.max(LEAST_WAITED_FRAMES, Math.ceil(pieceSeconds / frameSeconds - 1e-6));
+}
 
 export interface Answer {
   before: Float32Array;
@@ -24,6 +32,7 @@ export class LiveFrames {
   overloaded = false;
   readonly #hop: number;
   readonly #latencyFrames: number;
+  readonly #waited: number;
   readonly #send: (frame: Frame) => void;
   readonly #waiting = new SampleFifo();
   readonly #dry = new SampleFifo(); // the input, as late as the answers
@@ -37,11 +46,12 @@ export class LiveFrames {
   #missing = 0; // part of the last frames that were missed
   #last: [dry: number, after: number] = [0, 0];
 
-  constructor(hopSamples: number, latencySamples: number, send: (frame: Frame) => void) {
+  constructor(hopSamples: number, latencySamples: number, waited: number, send: (frame: Frame) => void) {
     this.#hop = hopSamples;
+    this.#waited = waited;
     this.#latencyFrames = Math.ceil(latencySamples / hopSamples);
     this.#send = send;
-    this.#dry.put(new Float32Array(latencySamples + WAITED_FRAMES * hopSamples));
+    this.#dry.put(new Float32Array(latencySamples + waited * hopSamples));
   }
 
   /** Whether it is mostly the input that is heard. */
@@ -63,7 +73,7 @@ export class LiveFrames {
       const frame = this.#waiting.take(this.#hop);
       this.#dry.put(frame);
       this.#offer(frame);
-      answers.push(this.#answer(this.#made++ - WAITED_FRAMES));
+      answers.push(this.#answer(this.#made++ - this.#waited));
     }
     return answers;
   }

@@ -60,4 +60,5 @@ export interface ProcessorOptions {
   sampleRateHz: number;
   hopSamples: number;
   latencySamples: number;
+  waitedFrames: number;
 }

@@ -109,8 +109,8 @@ class TruenetProcessor extends AudioWorkletProcessor {
   }
 
   #startLive(port: MessagePort): void {
-    const { hopSamples, latencySamples } = this.#options;
-    const live = new LiveFrames(hopSamples, latencySamples, (frame) => port.postMessage(frame));
+    const { hopSamples, latencySamples, waitedFrames } = this.#options;
+    const live = new LiveFrames(hopSamples, latencySamples, waitedFrames, (frame) => port.postMessage(frame));
     port.onmessage = (event: MessageEvent<Frame>) => live.receive(event.data);
     this.#live = live;
     this.#livePort = port;

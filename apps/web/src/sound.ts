@@ -1,7 +1,7 @@
 /** The browser's audio: context, audio thread, microphone. */
 
 import processorUrl from "./processor.worklet.ts?worker&url";
-import { WAITED_FRAMES } from "./live.ts";
+import { waitedFrames } from "./live.ts";
 import type { Heard, ProcessorOptions, ToProcessor } from "./messages.ts";
 import type { ModelInfo } from "./modelfile.ts";
 import { Resampler } from "./resampler.ts";
@@ -16,15 +16,19 @@ export interface Latency {
 
 export class Sound {
   readonly context: AudioContext;
+  readonly lateSamples: number; // by which what is heard lags the microphone, at the model's rate
   readonly #node: AudioWorkletNode;
   readonly #info: ModelInfo;
+  readonly #waitedFrames: number;
   readonly #filterMilliseconds: number;
   #microphone: { stream: MediaStream; source: MediaStreamAudioSourceNode } | undefined;
 
-  private constructor(context: AudioContext, node: AudioWorkletNode, info: ModelInfo) {
+  private constructor(context: AudioContext, node: AudioWorkletNode, info: ModelInfo, waited: number) {
     this.context = context;
+    this.lateSamples = info.latencySamples + waited * info.hopSamples;
     this.#node = node;
     this.#info = info;
+    this.#waitedFrames = waited;
     const down = new Resampler(context.sampleRate, info.sampleRateHz);
     const up = new Resampler(info.sampleRateHz, context.sampleRate);
     this.#filterMilliseconds =
@@ -35,11 +39,12 @@ export class Sound {
     const context = new AudioContext({ latencyHint: "interactive" });
     await context.audioWorklet.addModule(processorUrl);
     const { sampleRateHz, hopSamples, latencySamples } = info;
-    const processorOptions: ProcessorOptions = { sampleRateHz, hopSamples, latencySamples };
+    const waited = waitedFrames(context.baseLatency, hopSamples / sampleRateHz);
+    const processorOptions: ProcessorOptions = { sampleRateHz, hopSamples, latencySamples, waitedFrames: waited };
     const node = new AudioWorkletNode(context, "truenet", { processorOptions, outputChannelCount: [2] });
     node.port.onmessage = (event: MessageEvent<Heard>) => heard(event.data);
     node.connect(context.destination);
-    return new Sound(context, node, info);
+    return new Sound(context, node, info, waited);
   }
 
   tell(message: ToProcessor): void {
@@ -80,7 +85,7 @@ export class Sound {
     const input = this.#microphone?.stream.getAudioTracks()[0]?.getSettings() as { latency?: number };
     return {
       model: (1000 * latencySamples) / sampleRateHz,
-      queue: (1000 * (1 + WAITED_FRAMES) * hopSamples) / sampleRateHz + (1000 * 128) / rate,
+      queue: (1000 * (1 + this.#waitedFrames) * hopSamples) / sampleRateHz + (1000 * 128) / rate,
       filters: this.#filterMilliseconds,
       device: 1000 * ((this.context.outputLatency || this.context.baseLatency) + (input?.latency ?? 0)),
     };

@@ -1,11 +1,12 @@
 import { expect, it } from "vitest";
 import { concatenate } from "../src/fifo.ts";
-import { LiveFrames, MOST_QUEUED_FRAMES, WAITED_FRAMES } from "../src/live.ts";
+import { LiveFrames, MOST_QUEUED_FRAMES, waitedFrames } from "../src/live.ts";
 import type { Frame } from "../src/messages.ts";
 import { blocks, noise } from "./signals.ts";
 
 const HOP = 128;
 const LATENCY = 384;
+const WAITED_FRAMES = waitedFrames(0.01, 0.008);
 
 /** A model that doubles its input, late by its latency as the real one is. */
 function doubling(): (frame: Frame) => Frame {
@@ -17,10 +18,10 @@ function doubling(): (frame: Frame) => Frame {
   };
 }
 
-function run(signal: Float32Array, lengths: number[], delivers: (number: number) => boolean) {
+function run(signal: Float32Array, lengths: number[], delivers: (number: number) => boolean, waited = WAITED_FRAMES) {
   const sent: Frame[] = [];
   const model = doubling();
-  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const live = new LiveFrames(HOP, LATENCY, waited, (frame) => sent.push(frame));
   const answers = [...blocks(signal, lengths)].flatMap((block) => {
     const made = live.process(block);
     for (const frame of sent.splice(0)) {
@@ -32,16 +33,15 @@ function run(signal: Float32Array, lengths: number[], delivers: (number: number)
   return { live, before: concatenate(answers.map((a) => a.before)), after: concatenate(answers.map((a) => a.after)) };
 }
 
-it.each([[[43, 42, 43]], [[128]], [[1]], [[1000]]])("returns every frame once, in step, for blocks of %j", (lengths) => {
+it.each([[[43, 42, 43]], [[128]], [[1]], [[384]], [[1000]], [[100, 1024]]])("returns every frame once, in step, for blocks of %j", (lengths) => {
   const signal = noise(HOP * 50);
-  const { live, before, after } = run(signal, lengths, () => true);
-  const late = LATENCY + WAITED_FRAMES * HOP;
+  const waited = waitedFrames(Math.max(...lengths), HOP);
+  const { live, before, after } = run(signal, lengths, () => true, waited);
+  const late = LATENCY + waited * HOP;
   expect(before.length).toBe(signal.length);
   expect(before.slice(late)).toEqual(signal.slice(0, -late));
-  if (Math.max(...lengths) < HOP * WAITED_FRAMES) {
-    expect(live.missed).toBe(0);
-    expect(after.slice(late + HOP)).toEqual(signal.slice(HOP, -late).map((sample) => 2 * sample));
-  }
+  expect(live.missed).toBe(0);
+  expect(after.slice(late + HOP)).toEqual(signal.slice(HOP, -late).map((sample) => 2 * sample));
 });
 
 it("plays the input where a frame is missing, without a jump", () => {
@@ -55,7 +55,7 @@ it("plays the input where a frame is missing, without a jump", () => {
 
 it("bounds its queue to a model that does not answer, and returns when it has caught up", () => {
   const sent: Frame[] = [];
-  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const live = new LiveFrames(HOP, LATENCY, WAITED_FRAMES, (frame) => sent.push(frame));
   for (let index = 0; index < 100; index++) live.process(noise(HOP));
   expect(sent.length).toBe(MOST_QUEUED_FRAMES);
   expect(live.overloaded).toBe(true);
@@ -67,7 +67,7 @@ it("bounds its queue to a model that does not answer, and returns when it has ca
 
 it("says so when the model keeps up but is always late", () => {
   const sent: Frame[] = [];
-  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const live = new LiveFrames(HOP, LATENCY, WAITED_FRAMES, (frame) => sent.push(frame));
   const busy = Array.from({ length: 300 }, () => {
     live.process(noise(HOP));
     if (sent.length > WAITED_FRAMES + 2) live.receive(sent.shift()!);
@@ -85,7 +85,7 @@ it("says so when the model keeps up but is always late", () => {
 it("does not play what the model makes across the gap of an overload", () => {
   const sent: Frame[] = [];
   const model = doubling();
-  const live = new LiveFrames(HOP, LATENCY, (frame) => sent.push(frame));
+  const live = new LiveFrames(HOP, LATENCY, WAITED_FRAMES, (frame) => sent.push(frame));
   const signal = noise(HOP * 80);
   const answers = [...blocks(signal, [HOP])].flatMap((block, index) => {
     const made = live.process(block);
