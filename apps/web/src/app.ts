@@ -1,5 +1,6 @@
 /** What the page does: one thing is open at a time, a recording or the microphone. */
 
+import { download } from "./download.ts";
 import { Engine } from "./engine.ts";
 import { DEFAULT_DB, linearFaders, type Faders } from "./faders.ts";
 import { concatenate } from "./fifo.ts";
@@ -14,6 +15,8 @@ import * as view from "./view.ts";
 import { writeWav } from "./wav.ts";
 
 const MOST_LIVE_SECONDS = 15 * 60;
+const REST_MILLISECONDS = 250;
+const INSECURE = "Browsers give the microphone, and sound as this page makes it, to secure pages only: open it over HTTPS, or on the device that serves it.";
 const TOO_BUSY = "This device is too busy: you hear the input, unchanged, until the model has caught up.";
 
 interface Recording {
@@ -33,6 +36,8 @@ export class App {
   #recording: Recording = { before: [], after: [], samples: 0 };
   #workBegan = 0;
   #startsByItself = false;
+  #missed = 0;
+  #paintsFrom = 0;
   readonly #timings = new Recent();
   readonly #before = new Spectrogram(view.elements.before);
   readonly #after = new Spectrogram(view.elements.after);
@@ -46,6 +51,7 @@ export class App {
 
   /** Loads the model; again after it failed. */
   async start(): Promise<void> {
+    if (!isSecureContext) return this.#failed(INSECURE);
     view.showStatus("loading", "Loading the model");
     await this.#engine.start();
   }
@@ -65,14 +71,14 @@ export class App {
     this.#sendFaders();
   }
 
-  async openFile(file: Blob, name: string): Promise<void> {
+  async openFile(file: Blob | Promise<Blob>, name: string): Promise<void> {
     if (!this.#info) return;
     view.showNotice();
     await this.#stopAll();
     try {
       const sound = await this.#openSound(this.#info);
-      const input = await readSound(file, name, this.#info.sampleRateHz);
-      void sound.context.resume(); // stays silent where the browser waits for a click
+      void sound.context.resume(); // before the click is forgotten; stays silent where the browser waits for one
+      const input = await readSound(await file, name, this.#info.sampleRateHz);
       this.#open(new Take(name.replace(/\.[^.]*$/, ""), input), true);
     } catch (error) {
       view.showNotice(words(error));
@@ -80,10 +86,8 @@ export class App {
   }
 
   async openSample(name: string): Promise<void> {
-    if (this.#info) void (await this.#openSound(this.#info)).context.resume();
-    const answer = await fetch(`samples/${name}.flac`).catch(() => undefined);
-    if (answer?.ok) await this.openFile(await answer.blob(), `${name}.flac`);
-    else view.showNotice("The sample could not be fetched from this page's host.");
+    const file = download(`samples/${name}.flac`, "The sample", () => undefined);
+    await this.openFile(file.then((bytes) => new Blob([bytes])), `${name}.flac`);
   }
 
   async toggleMicrophone(): Promise<void> {
@@ -223,8 +227,12 @@ export class App {
   }
 
   #heard(heard: Heard): void {
-    this.#before.add(heard.before);
-    this.#after.add(heard.after);
+    // painting competes with the model for a core: where frames come too late, it waits
+    if (heard.missed > this.#missed) this.#paintsFrom = performance.now() + REST_MILLISECONDS;
+    this.#missed = heard.missed;
+    const paint = performance.now() >= this.#paintsFrom;
+    this.#before.add(heard.before, paint);
+    this.#after.add(heard.after, paint);
     view.showLevel("before", levelDb(heard.before));
     view.showLevel("after", levelDb(heard.after));
     if (this.live) this.#heardLive(heard);
@@ -237,7 +245,7 @@ export class App {
     this.#recording.before.push(heard.before);
     this.#recording.after.push(heard.after);
     this.#recording.samples += heard.before.length;
-    view.showMissed(heard.missed);
+    view.showInTime(heard.position / this.#info!.hopSamples, heard.missed);
     view.showTime(this.#recording.samples / rate);
     if (this.#recording.samples % rate < heard.before.length) view.showLatency(this.#sound!.latency());
     if (heard.tooBusy && view.elements.status.dataset["state"] === "active") view.showNotice(TOO_BUSY);

@@ -35,33 +35,54 @@ export class Model {
 
 /** A stream through the model: one version of the audio for every three faders. */
 export class ModelStream {
-  faders: Float32Array; // (rows × 3) linear gains of voice, room and noise
   readonly #info: ModelInfo;
   readonly #session: InferenceSession;
+  readonly #rows: number;
+  readonly #faders: Tensor;
+  #audio: Tensor;
   #state: Tensor;
 
+  /** `faders` are (rows × 3) linear gains of voice, room and noise. */
   constructor(info: ModelInfo, session: InferenceSession, faders: Float32Array) {
-    this.faders = faders;
     this.#info = info;
     this.#session = session;
-    const rows = faders.length / 3;
-    this.#state = new Tensor("float32", new Float32Array(rows * info.stateSize), [rows, info.stateSize]);
+    this.#rows = faders.length / 3;
+    this.#faders = zeros(this.#rows, 3);
+    this.#audio = zeros(this.#rows, info.hopSamples);
+    this.#state = zeros(this.#rows, info.stateSize);
+    this.faders = faders;
+  }
+
+  set faders(gains: Float32Array) {
+    samples(this.#faders).set(gains);
   }
 
   /** Takes whole frames, returns as many for every row, `latencySamples` late. */
   async process(audio: Float32Array): Promise<Float32Array[]> {
     if (audio.length % this.#info.hopSamples) throw new Error("a part of a frame");
-    const rows = this.faders.length / 3;
-    const repeated = new Float32Array(rows * audio.length);
-    const safe = audio.map((sample) => (Math.abs(sample) <= LOUDEST ? sample : 0)); // NaN compares false
-    for (let row = 0; row < rows; row++) repeated.set(safe, row * audio.length);
+    const { length } = audio;
+    if (this.#audio.dims[1] !== length) this.#audio = zeros(this.#rows, length);
+    const fed = samples(this.#audio); // the runtime copies it
+    for (let index = 0; index < length; index++) {
+      const sample = audio[index]!;
+      fed[index] = Math.abs(sample) <= LOUDEST ? sample : 0; // NaN compares false
+    }
+    for (let row = 1; row < this.#rows; row++) fed.copyWithin(row * length, 0, length);
     const { enhanced, next_state: state } = await this.#session.run({
-      audio: new Tensor("float32", repeated, [rows, audio.length]),
+      audio: this.#audio,
       state: this.#state,
-      faders: new Tensor("float32", this.faders, [rows, 3]),
+      faders: this.#faders,
     });
     this.#state = state as Tensor;
-    const samples = (enhanced as Tensor).data as Float32Array;
-    return Array.from({ length: rows }, (_, row) => samples.slice(row * audio.length, (row + 1) * audio.length));
+    const made = samples(enhanced as Tensor);
+    return Array.from({ length: this.#rows }, (_, row) => made.subarray(row * length, (row + 1) * length));
   }
+}
+
+function zeros(rows: number, columns: number): Tensor {
+  return new Tensor("float32", new Float32Array(rows * columns), [rows, columns]);
+}
+
+function samples(tensor: Tensor): Float32Array {
+  return tensor.data as Float32Array;
 }

@@ -1,6 +1,6 @@
 /** A spectrogram that scrolls: new sound at the right, 0 to 8 kHz from bottom to top. */
 
-import { hann, powers } from "./fft.ts";
+import { PowerSpectrum } from "./fft.ts";
 
 const WINDOW_SAMPLES = 512;
 const BINS = WINDOW_SAMPLES / 2;
@@ -11,7 +11,7 @@ const RANGE_DB = 72;
 export class Spectrogram {
   readonly #canvas: HTMLCanvasElement;
   readonly #context: CanvasRenderingContext2D;
-  readonly #window = hann(WINDOW_SAMPLES);
+  readonly #spectrum = new PowerSpectrum(WINDOW_SAMPLES);
   #past = new Float32Array(WINDOW_SAMPLES - STEP_SAMPLES);
   #columns: Uint8Array[] = []; // levels 0 to 255, newest last; kept to paint again in another theme
   #unpainted = 0;
@@ -25,7 +25,8 @@ export class Spectrogram {
     new ResizeObserver(() => this.repaint()).observe(canvas);
   }
 
-  add(samples: Float32Array): void {
+  /** More sound; it is painted later where it is not to be painted now. */
+  add(samples: Float32Array, paint: boolean): void {
     const joined = new Float32Array(this.#past.length + samples.length);
     joined.set(this.#past);
     joined.set(samples, this.#past.length);
@@ -35,7 +36,7 @@ export class Spectrogram {
       this.#unpainted++;
     }
     this.#past = joined.slice(at);
-    this.#frame ||= requestAnimationFrame(() => this.#scroll());
+    if (paint) this.#frame ||= requestAnimationFrame(() => this.#scroll());
   }
 
   clear(): void {
@@ -56,10 +57,12 @@ export class Spectrogram {
   }
 
   #column(signal: Float32Array): Uint8Array {
-    return Uint8Array.from(powers(signal, this.#window), (power) => {
+    const levels = new Uint8Array(BINS);
+    this.#spectrum.of(signal).forEach((power, bin) => {
       const level = (10 * Math.log10(power + 1e-18) - FLOOR_DB) / RANGE_DB;
-      return Math.round(255 * Math.min(1, Math.max(0, level)));
+      levels[bin] = Math.round(255 * Math.min(1, Math.max(0, level)));
     });
+    return levels;
   }
 
   /** Moves the picture by what is new, and paints that. */

@@ -2,24 +2,25 @@
 const KEPT = 1250; // ten seconds of frames
 
 export class Recent {
-  #values: number[] = [];
+  readonly #values = new Float32Array(KEPT); // the oldest is written over
+  #added = 0;
 
   add(values: number[]): void {
-    this.#values = [...this.#values, ...values].slice(-KEPT);
+    for (const value of values) this.#values[this.#added++ % KEPT] = value;
   }
 
   clear(): void {
-    this.#values = [];
+    this.#added = 0;
   }
 
   get empty(): boolean {
-    return !this.#values.length;
+    return !this.#added;
   }
 
-  /** The value that a part of the values (0 to 1) does not exceed. */
-  percentile(part: number): number {
-    const sorted = this.#values.toSorted((a, b) => a - b);
-    return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN;
+  /** The values that these parts of the values (0 to 1) do not exceed. */
+  percentiles(...parts: number[]): number[] {
+    const sorted = this.#values.slice(0, Math.min(this.#added, KEPT)).sort();
+    return parts.map((part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN);
   }
 }
 

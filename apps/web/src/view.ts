@@ -105,12 +105,12 @@ export function showSilence(): void {
 
 /** What a frame takes, against what it may take. */
 export function showTimings(recent: Recent, frameMilliseconds: number): void {
-  for (const [id, part] of [["frame-p50", 0.5], ["frame-p99", 0.99]] as const) {
-    const taken = recent.percentile(part);
+  const [median, slow] = recent.percentiles(0.5, 0.99) as [number, number];
+  for (const [id, taken] of [["frame-p50", median], ["frame-p99", slow]] as const) {
     write(find(id), `${taken.toFixed(taken < 10 ? 1 : 0)} of ${frameMilliseconds} ms`);
     find(id).dataset["late"] = String(taken > frameMilliseconds);
   }
-  const load = Math.round((100 * recent.percentile(0.5)) / frameMilliseconds);
+  const load = Math.round((100 * median) / frameMilliseconds);
   write(find("load"), load > 100 ? "over 100 %" : `${load} %`);
 }
 
@@ -121,8 +121,11 @@ export function showLatency({ model, queue, filters, device }: Latency): void {
   latency.title = Object.entries(parts).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`).join(", ");
 }
 
-export function showMissed(frames: number): void {
-  write(find("missed"), String(frames));
+/** Frames that the model returned in time; the others were heard as they came. */
+export function showInTime(frames: number, missed: number): void {
+  const inTime = find("in-time");
+  write(inTime, `${(Math.floor((1000 * (frames - missed)) / frames) / 10).toFixed(missed ? 1 : 0)} %`);
+  inTime.title = `${missed} of ${frames} frames came too late and were heard as they were`;
 }
 
 /** What can be saved of the take; `progress` of its processing, 0 to 1. */

@@ -9,6 +9,9 @@ export const FOLDER = process.env["TRUENET_PAGE_FOLDER"] ?? "";
 
 const PATIENCE_MILLISECONDS = 400_000; // for what takes a second where nothing else runs
 
+/** A name of this machine that browsers do not trust as they trust localhost. */
+export const INSECURE_HOST = "insecure.test";
+
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -18,6 +21,7 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
   "--autoplay-policy=no-user-gesture-required",
+  `--host-resolver-rules=MAP ${INSECURE_HOST} localhost`,
   "--use-fake-device-for-media-stream",
   `--use-file-for-fake-audio-capture=${FOLDER}/noisy.wav%noloop`,
 ];
@@ -30,7 +34,7 @@ export interface Place {
 
 export async function open(): Promise<Place> {
   const root = new URL("..", import.meta.url).pathname;
-  const server = await preview({ root, logLevel: "error", preview: { port: 0, host: "localhost" } });
+  const server = await preview({ root, logLevel: "error", preview: { port: 0, host: "localhost", allowedHosts: [INSECURE_HOST] } });
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
   return { browser, server, address: server.resolvedUrls!.local[0]! };
 }
@@ -48,6 +52,7 @@ export async function leave({ browser }: Place): Promise<void> {
 export interface Visit {
   microphone?: boolean;
   offline?: boolean; // with a service worker
+  host?: string;
   prepare?: (context: BrowserContext) => Promise<unknown>;
   look?: BrowserContextOptions; // size and colours
 }
@@ -63,7 +68,7 @@ export async function visit({ browser, address }: Place, options: Visit = {}): P
   context.setDefaultTimeout(PATIENCE_MILLISECONDS);
   await options.prepare?.(context);
   const page = await context.newPage();
-  await page.goto(address);
+  await page.goto(address.replace("localhost", options.host ?? "localhost"));
   await settled(page);
   return page;
 }

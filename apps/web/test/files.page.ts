@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { agreementDb } from "../src/selftest.ts";
-import { close, FOLDER, leave, notice, open, saved, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
+import { close, FOLDER, INSECURE_HOST, leave, notice, open, saved, setFaders, settled, status, visit, waitUntilSecond, worked, type Place } from "./browser.ts";
 
 let place: Place;
 beforeAll(async () => void (place = await open()));
@@ -56,7 +56,13 @@ it.each([
   expect(await page.isDisabled("#microphone")).toBe(true);
 });
 
-it("works without a network after the first visit", async () => {
+it("says that it needs HTTPS", async () => {
+  const page = await visit(place, { host: INSECURE_HOST });
+  expect(await status(page)).toBe("Model not active");
+  expect(await notice(page)).toContain("open it over HTTPS");
+});
+
+it("works without a network after the first visit, and isolated from other origins", async () => {
   const page = await visit(place, { offline: true });
   await page.evaluate(() => navigator.serviceWorker.ready);
   await page.waitForFunction(() => navigator.serviceWorker.controller);
@@ -64,6 +70,7 @@ it("works without a network after the first visit", async () => {
   await page.reload();
   await settled(page);
   expect(await status(page)).toBe("Model active");
+  expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
   await page.click("[data-sample=quiet]");
   await page.waitForFunction(() => document.title.startsWith("quiet"));
 });

@@ -54,8 +54,8 @@ try {
   await page.click("#microphone");
   const live = () => document.getElementById("time").textContent === "0:05" || document.getElementById("notice").textContent;
   await page.waitForFunction(live);
-  const facts = await Promise.all(["#latency", "#frame-p50", "#frame-p99", "#missed", "#notice"].map(text));
-  console.log("microphone: latency, median, 99 %, missed, notice:", facts.join(" | "));
+  const facts = await Promise.all(["#latency", "#frame-p50", "#frame-p99", "#in-time", "#notice"].map(text));
+  console.log("microphone: latency, median, 99 %, in time, notice:", facts.join(" | "));
   await page.click("#microphone");
 
   await page.waitForFunction(() => navigator.serviceWorker.controller);
