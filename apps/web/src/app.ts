@@ -227,10 +227,10 @@ export class App {
   }
 
   #heard(heard: Heard): void {
-    // painting competes with the model for a core: where frames come too late, it waits
-    if (heard.missed > this.#missed) this.#paintsFrom = performance.now() + REST_MILLISECONDS;
-    this.#missed = heard.missed;
     const paint = performance.now() >= this.#paintsFrom;
+    // painting competes with the model for a core: where frames come too late, it is done less often
+    if (paint && heard.missed > this.#missed) this.#paintsFrom = performance.now() + REST_MILLISECONDS;
+    this.#missed = heard.missed;
     this.#before.add(heard.before, paint);
     this.#after.add(heard.after, paint);
     view.showLevel("before", levelDb(heard.before));

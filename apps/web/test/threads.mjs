@@ -1,6 +1,6 @@
 /**
- * Do two threads help? Milliseconds a frame with one and with two, in node, or with --chromium in a page that is
- * isolated from other origins.
+ * Do two threads help? Milliseconds a frame with one thread, with two and, for files, with two workers; in node, or
+ * with --chromium in a page that is isolated from other origins.
  * npm ci && node test/threads.mjs [--chromium] [CALLS]
  */
 
@@ -30,7 +30,7 @@ process.exit(0);
 async function inNode() {
   const [wasm, model] = [readFileSync(FILES["/runtime.wasm"]), readFileSync(FILES["/model.onnx"])];
   const asks = [];
-  for (const threads of [1, 2]) {
+  for (const threads of [1, 2, 1]) {
     const worker = new Worker(FILES["/worker.mjs"]);
     await once(worker, "message");
     const ask = async (message) => (worker.postMessage(message), (await once(worker, "message"))[0]);
@@ -56,7 +56,7 @@ async function inChromium() {
     const fetched = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
     const [wasm, model] = [await fetched("/runtime.wasm"), await fetched("/model.onnx")];
     const asks = [];
-    for (const threads of [1, 2]) {
+    for (const threads of [1, 2, 1]) {
       const worker = new Worker("/worker.mjs", { type: "module" });
       const answered = () => new Promise((done) => (worker.onmessage = ({ data }) => done(data)));
       await answered();

@@ -1,9 +1,9 @@
 /** One copy of the page's runtime with a number of threads of its own, in node or in a browser; obeys threads.measure.mjs. */
 
-const HOP = 128;
 const isNode = globalThis.process?.versions?.node !== undefined;
 const port = isNode ? (await import("node:worker_threads")).parentPort : self;
-let session, Tensor, state, size;
+let session, Tensor, size;
+const states = new Map(); // by rows and frames
 
 async function open({ threads, runtime, wasm, model }) {
   const { env, InferenceSession, ...rest } = await import(runtime);
@@ -15,19 +15,16 @@ async function open({ threads, runtime, wasm, model }) {
   size = session.inputMetadata.find(({ name }) => name === "state").shape[1];
 }
 
-async function run({ audio, rows }) {
-  if (state?.dims[0] !== rows) state = new Tensor("float32", new Float32Array(rows * size), [rows, size]);
-  const faders = Float32Array.from({ length: 3 * rows }, (_, index) => Number(index % 4 === 0)); // voice, then room
-  const frames = audio.length / rows;
-  const began = performance.now();
-  const made = await session.run({
-    audio: new Tensor("float32", audio, [rows, frames]),
-    state,
+async function run({ audio, faders }) {
+  const rows = faders.length / 3;
+  const key = `${rows} ${audio.length}`;
+  const { enhanced, next_state } = await session.run({
+    audio: new Tensor("float32", audio, [rows, audio.length / rows]),
+    state: states.get(key) ?? new Tensor("float32", new Float32Array(rows * size), [rows, size]),
     faders: new Tensor("float32", faders, [rows, 3]),
   });
-  const milliseconds = performance.now() - began;
-  state = made.next_state;
-  return { milliseconds: (milliseconds * HOP) / audio.length, enhanced: made.enhanced.data };
+  states.set(key, next_state);
+  return enhanced.data;
 }
 
 port[isNode ? "on" : "addEventListener"]("message", async (event) => {
