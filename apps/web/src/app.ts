@@ -130,7 +130,6 @@ export class App {
     this.#info = info;
     view.showStatus("active", "Model active");
     view.elements.status.title = `${info.name}, ${info.precision}; the self-test agrees with Python to ${selfTestDb.toFixed(0)} dB`;
-    this.#showTimings([]); // those of the warm-up came before
     if (this.live) this.#connect();
     else if (this.#take && !this.#take.done) this.#open(new Take(this.#take.name, this.#take.input, this.#take.heard), false);
   }

@@ -3,11 +3,12 @@
 import { concatenate } from "./fifo.ts";
 import type { Frame, FromEngine, ToEngine } from "./messages.ts";
 import { Model, type ModelStream } from "./model.ts";
-import { selfTest } from "./selftest.ts";
+import { floats, selfTest } from "./selftest.ts";
 import { stemsOf } from "./stems.ts";
 
 const MOST_FRAMES_A_CALL = 8; // catching up takes less time a frame
 const TIMINGS_A_REPORT = 25;
+const WARM_UP_FRAMES = 300;
 
 let model: Model | undefined;
 let live: { port: MessagePort; stream: ModelStream } | undefined;
@@ -31,22 +32,34 @@ async function load(message: Extract<ToEngine, { kind: "load" }>): Promise<void>
   try {
     const opened = await Model.open(message.wasm, new Uint8Array(message.model));
     const selfTestDb = await selfTest(opened, message.vector);
-    await warmUp(opened);
     model = opened;
     tell({ kind: "ready", info: opened.info, selfTestDb });
+    await warmUp(opened, floats(message.vector.audio));
   } catch (error) {
     tell({ kind: "failed", message: error instanceof Error ? error.message : String(error) });
   }
 }
 
-/** The first calls compile; they are not to fall into somebody's first words. */
-async function warmUp(opened: Model): Promise<void> {
+/**
+ * The first calls compile; they are not to fall into somebody's first words. What is not called often enough to be
+ * compiled for good, browsers forget when nothing happens: the first frame then takes as long as 25 others.
+ */
+async function warmUp(opened: Model, speech: Float32Array): Promise<void> {
+  const mine = job;
   const stream = opened.stream(new Float32Array([1, 1, 1]));
-  for (let index = 0; index < 2 * TIMINGS_A_REPORT; index++) {
+  const hop = opened.info.hopSamples;
+  for (let index = 0; index < WARM_UP_FRAMES && job === mine; index++) {
+    const at = (index * hop) % speech.length;
     const start = performance.now();
-    await stream.process(new Float32Array(opened.info.hopSamples));
-    if (index >= TIMINGS_A_REPORT) note(performance.now() - start, 1);
+    await stream.process(speech.subarray(at, at + hop));
+    if (index >= WARM_UP_FRAMES - TIMINGS_A_REPORT) note(performance.now() - start, 1);
+    await messages();
   }
+}
+
+/** Lets messages come in. */
+function messages(): Promise<void> {
+  return new Promise((resume) => setTimeout(resume));
 }
 
 function stop(): void {
@@ -100,7 +113,7 @@ async function makeStems(id: number, audio: Float32Array): Promise<void> {
     if (job !== mine) return;
     made += stems.voice.length;
     tell({ kind: "part", id, stems, progress: made / audio.length, done: made === audio.length });
-    await new Promise((resume) => setTimeout(resume)); // messages come in here
+    await messages();
   }
 }
 
