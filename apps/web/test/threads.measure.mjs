@@ -15,7 +15,7 @@ const CASES = [
 ];
 
 /** Each `ask` sends a message to one of three workers, of one, two and one threads, and awaits the answer; returns lines of text. */
-export async function measure([one, two, other], calls) {
+export async function measure([one, two, other], framesACase) {
   const ways = {
     "two threads": ({ audio, rows }) => two({ audio, faders: faders(rows) }),
     "two workers": async ({ audio, rows }) => {
@@ -29,7 +29,7 @@ export async function measure([one, two, other], calls) {
   for (const [name, frames, rows] of CASES) {
     const contenders = [({ audio }) => one({ audio, faders: faders(rows) }), ways["two threads"]];
     if (rows === 2) contenders.push(ways["two workers"]);
-    lines.push(`${name}: ${await turns(contenders, frames, rows, calls)}`);
+    lines.push(`${name}: ${await turns(contenders, frames, rows, framesACase / frames)}`);
   }
   return lines;
 }

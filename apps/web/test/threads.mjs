@@ -1,7 +1,7 @@
 /**
  * Do two threads help? Milliseconds a frame with one thread, with two and, for files, with two workers; in node, or
  * with --chromium in a page that is isolated from other origins.
- * npm ci && node test/threads.mjs [--chromium] [CALLS]
+ * npm ci && node test/threads.mjs [--chromium] [FRAMES]
  */
 
 import { once } from "node:events";
@@ -22,7 +22,7 @@ const FILES = {
 };
 const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
 
-const calls = Number(process.argv.find((argument) => /^\d+$/.test(argument)) ?? 200);
+const frames = Number(process.argv.find((argument) => /^\d+$/.test(argument)) ?? 1000);
 const lines = process.argv.includes("--chromium") ? await inChromium() : await inNode();
 console.log([...lines, `load ${loadavg()[0].toFixed(1)}`].join("\n"));
 process.exit(0);
@@ -38,7 +38,7 @@ async function inNode() {
     if (answer !== "open") throw new Error(answer);
     asks.push(ask);
   }
-  return measure(asks, calls);
+  return measure(asks, frames);
 }
 
 async function inChromium() {
@@ -66,5 +66,5 @@ async function inChromium() {
       asks.push(ask);
     }
     return measure(asks, wanted);
-  }, calls);
+  }, frames);
 }
