@@ -1,6 +1,7 @@
 /** Fetching what the page needs, with progress, and unpacking what is stored compressed. */
 
 const GZIP = [0x1f, 0x8b];
+const WASM = [0x00, 0x61, 0x73, 0x6d];
 
 /** Fetches a file; `progress` gets the bytes so far. Throws an Error in words for people. */
 export async function download(
@@ -23,9 +24,23 @@ export async function download(
   return joined(pieces, bytes);
 }
 
-/** Unpacks gzip; a host that has already done so (Content-Encoding) is no trouble. */
-export async function unpacked(file: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
-  if (file[0] !== GZIP[0] || file[1] !== GZIP[1]) return file.buffer;
+/**
+ * The runtime, unpacked; a host that has already done so (Content-Encoding) is no trouble. Throws an Error in words
+ * for people where it is no WebAssembly.
+ */
+export async function unpackedRuntime(file: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
+  const runtime = begins(file, GZIP) ? await gunzipped(file).catch(() => undefined) : file.buffer;
+  if (!runtime || !begins(new Uint8Array(runtime), WASM)) {
+    throw new Error("The runtime is damaged, or this page's host sends something else in its place.");
+  }
+  return runtime;
+}
+
+function begins(file: Uint8Array, mark: number[]): boolean {
+  return mark.every((byte, index) => file[index] === byte);
+}
+
+function gunzipped(file: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
   const stream = new Blob([file]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }

@@ -1,7 +1,7 @@
 /** The page's end of the worker: loading with progress, and noticing when the worker is gone. */
 
 import EngineWorker from "./engine.worker.ts?worker";
-import { download, unpacked } from "./download.ts";
+import { download, unpackedRuntime } from "./download.ts";
 import type { FromEngine, Stems, ToEngine } from "./messages.ts";
 import type { ModelInfo } from "./modelfile.ts";
 import type { Vector } from "./selftest.ts";
@@ -77,7 +77,7 @@ export class Engine {
       download("truenet.onnx", "The model file", note("model")),
       download("selftest.json", "The self-test", () => undefined),
     ]);
-    const wasm = await unpacked(packed);
+    const wasm = await unpackedRuntime(packed);
     return { wasm, model: model.buffer, vector: JSON.parse(new TextDecoder().decode(vector)) as Vector };
   }
 

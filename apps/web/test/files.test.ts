@@ -4,7 +4,7 @@ import { DEFAULT_DB, linearFaders, linearGain } from "../src/faders.ts";
 import { SampleFifo } from "../src/fifo.ts";
 import { StemPlayer } from "../src/player.ts";
 import { nativeRateHz } from "../src/soundfile.ts";
-import { unpacked } from "../src/download.ts";
+import { unpackedRuntime } from "../src/download.ts";
 import { writeWav } from "../src/wav.ts";
 import { gzipSync } from "node:zlib";
 import { noise } from "./signals.ts";
@@ -28,10 +28,14 @@ it("reads the rate of FLAC, and of nothing else", () => {
   expect(nativeRateHz(new DataView(new ArrayBuffer(3)))).toBeUndefined();
 });
 
-it("unpacks gzip, and takes what the host has unpacked", async () => {
-  const packed = new Uint8Array(gzipSync("wasm")) as Uint8Array<ArrayBuffer>;
-  expect(new TextDecoder().decode(await unpacked(packed))).toBe("wasm");
-  expect(new TextDecoder().decode(await unpacked(new TextEncoder().encode("wasm")))).toBe("wasm");
+it("unpacks the runtime, takes what the host has unpacked, and nothing else", async () => {
+  const wasm = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+  const packed = Uint8Array.from(gzipSync(wasm));
+  for (const file of [packed, wasm]) expect(new Uint8Array(await unpackedRuntime(file))).toEqual(wasm);
+  const page = new TextEncoder().encode("<!doctype html>");
+  for (const file of [packed.slice(0, 12), Uint8Array.from(gzipSync(page)), page, new Uint8Array()]) {
+    await expect(unpackedRuntime(file)).rejects.toThrow("The runtime is damaged");
+  }
 });
 
 it("has the faders of the Python package", () => {
