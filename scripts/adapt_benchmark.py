@@ -149,8 +149,8 @@ def print_cost(method: str, settings: str, threads: int) -> None:
     from truenet.mixing import Mixture
     from truenet.weights import load_weights
     from truenet_apps.adapt_config import AdaptConfig
+    from truenet_apps.adapt_losses import crop_losses
     from truenet_apps.adapt_methods import start
-    from truenet_apps.adapt_run import crop_losses
 
     torch.set_num_threads(threads or torch.get_num_threads())
     torch.set_flush_denormal(True)

@@ -73,10 +73,13 @@ def adapt(
         dist.destroy_process_group()
     if not is_first:
         return
+    if finished:
+        job.choose_strength()
     job.write_model()
     if not finished:
         _say(
-            f"stopped at step {job.adaptation.step}; the same command goes on, and reports at its end"
+            f"stopped at step {job.adaptation.step}; this is all that was learned, at strength "
+            f"{job.choice.strength:g}. The same command goes on; it chooses the strength and reports at its end"
         )
         raise typer.Exit(STOPPED)
     _end(job)

@@ -41,6 +41,9 @@ class AdaptConfig:
     learning_rate: 0 takes the method's own.
     ema_decay: of the moving average of what is trained, which is what is watched and kept.
     watch_crops, watch_steps: mixtures of each domain that are watched, and how often; the best step by them is kept.
+    strengths: shares of what was learned that are tried at the end; a single one is taken untried.
+    trial_mixtures: of each domain, to choose the strength on; neither trained on nor reported on.
+    most_lost_pesq: in the original domain, on those, by a strength that may be chosen.
     report_mixtures: held-out mixtures of each domain in the report.
     loss, starts: those that the base was trained with.
     precision: of the network in a training step; auto takes bfloat16 where it is clearly faster.
@@ -59,6 +62,9 @@ class AdaptConfig:
     ema_decay: float = 0.95
     watch_crops: int = 12
     watch_steps: int = 20
+    strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    trial_mixtures: int = 40
+    most_lost_pesq: float = 0.02
     report_mixtures: int = 40
     seed: int = 0
     mixing: MixingConfig = dataclasses.field(default_factory=_in_the_place)
@@ -74,7 +80,16 @@ class AdaptConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("rank", "steps", "batch_crops", "watch_crops", "watch_steps"):
+        if self.method not in LEARNING_RATES:
+            raise ValueError(f"--method {self.method}: give one of {', '.join(LEARNING_RATES)}")
+        for name in (
+            "rank",
+            "steps",
+            "batch_crops",
+            "watch_crops",
+            "watch_steps",
+            "trial_mixtures",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         if not 0 <= self.old_crops < self.batch_crops:
@@ -82,6 +97,8 @@ class AdaptConfig:
                 f"old_crops is {self.old_crops} of {self.batch_crops}; "
                 "leave at least one crop of a step to the new domain"
             )
+        if not self.strengths or not all(0 <= strength <= 1 for strength in self.strengths):
+            raise ValueError(f"strengths are {self.strengths}; give one or more, each 0 to 1")
         if self.report_mixtures < 2:
             raise ValueError("report_mixtures is too few for an interval; give 2 or more")
 

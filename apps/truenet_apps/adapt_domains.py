@@ -27,6 +27,7 @@ SPEECH_WEIGHTS = (
     *(("emodb", 2.0), ("vctk", 2.0), ("kerstin", 2.0), ("nathalie", 2.0), ("picovoice_s2i", 1.5)),
     *(("librispeech_crowd", 1.5), ("librispeech_other", 1.5), ("arabic_sc", 0.4)),
 )
+_TURNS: dict[Part, slice] = {"watch": slice(0, None, 2), "report": slice(1, None, 2)}
 OVER_MIXTURES = "the interval is over mixtures of them, not over other places"
 
 
@@ -39,13 +40,16 @@ class Mixes(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """Mixtures to train on, to watch and to report on.
+    """Mixtures to train on, to watch, to try strengths on and to report on.
+
+    Those of a trial are made of what is watched, in the way of the report.
 
     held_out: in words, what the report's mixtures have in common with those that were trained on.
     """
 
     train: Mixes
     watch: Mixes
+    trial: Mixes
     report: Mixes
     held_out: str
 
@@ -88,6 +92,7 @@ def mixed_domain(
     return Domain(
         mixer("train", mixing, config.seed),
         mixer("watch", mixing, config.seed + 1),
+        mixer("watch", for_scoring(mixing), config.seed + 3),
         mixer("report", for_scoring(mixing), config.seed + 2),
         held_out,
     )
@@ -122,11 +127,12 @@ def paired_domain(config: AdaptConfig, pairs: Split) -> Domain:
         )
         return PairMixer(clean, noisy, crop_samples, seed)
 
-    count = len(pairs.pieces["report"])
+    count, whole = len(pairs.pieces["report"]), for_scoring(config.mixing).crop_samples
     return Domain(
         mixer("train", config.mixing.crop_samples, config.seed),
         mixer("watch", config.mixing.crop_samples, config.seed + 1),
-        mixer("report", for_scoring(config.mixing).crop_samples, config.seed + 2),
+        mixer("watch", whole, config.seed + 3),
+        mixer("report", whole, config.seed + 2),
         f"{count} pairs that were not trained on; {OVER_MIXTURES}"
         if pairs.by == "recording"
         else "the ends of the pairs",
@@ -157,15 +163,13 @@ def read_rooms(folder: Path, direct_ms: float) -> dict[Part, Rooms]:
     count = len(find_audio(folder))
     rooms = Rooms.from_folders([folder], direct_ms)
     held = len(rooms) // 4 if count >= 4 else 0
-    train = dataclasses.replace(
-        rooms, direct=rooms.direct[: len(rooms) - held], late=rooms.late[: len(rooms) - held]
-    )
-    report = dataclasses.replace(rooms, direct=rooms.direct[-held:], late=rooms.late[-held:])
-    return {"train": train, "watch": train, "report": report if held else train}
+    train = _some(rooms, slice(len(rooms) - held))
+    report = _some(rooms, slice(-held, None)) if held else train
+    return {"train": train, "watch": train, "report": report}
 
 
 def open_data() -> tuple[Split, Split, dict[Part, Rooms]]:
-    """Noise, speech and rooms of the data package; its held-out part is that of the report.
+    """Noise, speech and rooms of the data package; its held-out part is watched and reported on by turns.
 
     Raises:
         ValueError: it is not installed.
@@ -185,34 +189,31 @@ def open_data() -> tuple[Split, Split, dict[Part, Rooms]]:
         kind: Recordings.from_folders([truenet_data.folder("heldout", kind)])
         for kind in ("noise", "speech")
     }
-    noise, speech = (_with_report(train[kind], heldout[kind]) for kind in ("noise", "speech"))
+    noise, speech = (_by_turns(train[kind], heldout[kind]) for kind in ("noise", "speech"))
     direct_ms = MixingConfig().direct_ms
+    held = Rooms.from_folders([truenet_data.folder("heldout", "rooms")], direct_ms)
     rooms: dict[Part, Rooms] = {
         "train": Rooms.from_folders([truenet_data.folder("train", "rooms")], direct_ms),
-        "report": Rooms.from_folders([truenet_data.folder("heldout", "rooms")], direct_ms),
+        **{part: _some(held, turn) for part, turn in _TURNS.items()},
     }
-    rooms["watch"] = rooms["train"]
     return noise, dataclasses.replace(speech, weights=SPEECH_WEIGHTS), rooms
 
 
-def _with_report(train: Recordings, heldout: Recordings) -> Split:
-    """Every eighth recording of the training part is watched, the held-out part reported on."""
-    pieces, groups = _pieces(train), train.sources
-    chosen: dict[Part, list[int]] = {
-        "train": [index for index in range(len(train)) if index % 8],
-        "watch": list(range(0, len(train), 8)),
-    }
+def _by_turns(train: Recordings, heldout: Recordings) -> Split:
+    """What is watched must be as new to the base as what is reported on, or it hides what is lost elsewhere."""
+    pieces = _pieces(heldout)
     return Split(
+        {"train": _pieces(train), **{part: pieces[turn] for part, turn in _TURNS.items()}},
         {
-            **{part: [pieces[index] for index in indices] for part, indices in chosen.items()},
-            "report": _pieces(heldout),
-        },
-        {
-            **{part: [groups[index] for index in indices] for part, indices in chosen.items()},
-            "report": list(heldout.sources),
+            "train": list(train.sources),
+            **{part: list(heldout.sources[turn]) for part, turn in _TURNS.items()},
         },
         "recording",
     )
+
+
+def _some(rooms: Rooms, which: slice) -> Rooms:
+    return dataclasses.replace(rooms, direct=rooms.direct[which], late=rooms.late[which])
 
 
 def _pieces(recordings: Recordings) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ from truenet.config import read_config, to_dict
 from truenet.grids import GRIDS, Grids
 from truenet.modelfile import ModelFile
 from truenet.verification import voice_alone
-from truenet.weights import load_weights, save_weights, weights_sha256
-from truenet_apps import adapt_report, adapt_unpaired
+from truenet.weights import load_weights, weights_sha256
+from truenet_apps import adapt_report, adapt_strength, adapt_unpaired
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import (
     Domain,
@@ -28,13 +28,13 @@ from truenet_apps.adapt_domains import (
     read_rooms,
     read_speech,
 )
-from truenet_apps.adapt_methods import PartialTraining, stored_bytes, trained_count, write_adapter
+from truenet_apps.adapt_methods import PartialTraining, stored_bytes, trained_count
 from truenet_apps.adapt_page import write_page
 from truenet_apps.adapt_proof import Proof, model_file, prove
 from truenet_apps.adapt_recordings import Split, fingerprint, found, listen, split
 from truenet_apps.adapt_run import Adaptation
+from truenet_apps.adapt_write import trial_model, write_merged
 from truenet_apps.adapter_model import SHIPPED_WEIGHTS, write_model_file
-from truenet_apps.merge import merged
 from truenet_export.int8 import export_int8
 
 
@@ -66,7 +66,6 @@ class Job:
     ) -> None:
         base = read_config(AdaptConfig, config) if config else AdaptConfig()
         self.config = dataclasses.replace(base, **given)
-        _check_method(self.config)
         self.target, self.say = target, say
         self.folder = target.with_name(target.name + ".run")
         self.model_path = target.with_suffix(".onnx")
@@ -89,6 +88,7 @@ class Job:
                     raise ValueError(f"{path} exists; give --overwrite to replace it")
         self.base = model_file(self.weights)
         self.warnings: list[str] = []
+        self.choice = adapt_strength.Choice(self.config.strengths[-1])
         self.found = ""
 
     def open(
@@ -213,16 +213,26 @@ class Job:
         self.warnings.append(message)
         self.say(f"warning: {message}")
 
+    def choose_strength(self) -> None:
+        """Settle how much of what the best step learned is used."""
+        if len(self.config.strengths) > 1:
+            self.say("choosing how much of what was learned is used")
+        self.choice = adapt_strength.choose(
+            self.config,
+            (self.new, self.old),
+            self.base,
+            lambda strength: trial_model(self.adaptation, strength, self.weights, self.folder),
+        )
+        for line in self.choice.lines():
+            self.say(line)
+
     def write_model(self) -> None:
-        """Write the adapter and the model files of the best step so far."""
-        self.adaptation.take_best()
-        facts = {"adapted_to": self.target.stem, "method": self.config.method}
-        write_adapter(self.adaptation.training, self.target, facts)
-        model, merged_facts = merged(self.weights, self.target)
-        self.folder.mkdir(exist_ok=True)
+        """Write the adapter and the model files of the best step so far, at the chosen strength."""
         temporary = self.folder / "merged.safetensors"
         try:
-            save_weights(model, temporary, merged_facts)
+            write_merged(
+                self.adaptation, self.choice.strength, self.weights, self.target, temporary
+            )
             write_model_file(temporary, self.model_path)
             if self.small_path is not None:
                 self.say("choosing the widths of the int8 model's weights")
@@ -270,6 +280,7 @@ class Job:
             "int8": adapt_report.as_json(proof.small) if proof.small else None,
             "unpaired": adapt_unpaired.as_json(proof.unpaired) if proof.unpaired else None,
             "best_step": self.adaptation.best_step,
+            "strength": self.choice.as_json(),
             "trained": trained_count(self.adaptation.training),
             "trained_words": self.trained_words,
             "adapter_bytes": self.target.stat().st_size,
@@ -284,13 +295,6 @@ class Job:
         except ModuleNotFoundError as error:
             self.say(f"no picture, {error.name} is not installed; run: pip install 'truenet[plot]'")
             return None
-
-
-def _check_method(config: AdaptConfig) -> None:
-    from truenet_apps.adapt_config import LEARNING_RATES
-
-    if config.method not in LEARNING_RATES:
-        raise ValueError(f"--method {config.method}: give one of {', '.join(LEARNING_RATES)}")
 
 
 def _identity(parts: Split) -> str:

@@ -61,6 +61,10 @@ class LowRankTraining:
                 parameter.copy_(values[name])
         self._write()
 
+    def weakened(self, values: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """Values of the factors whose products are this share of those of `values`."""
+        return {n: v * strength if n.endswith(":b") else v for n, v in values.items()}
+
     def save(self, path: Path) -> None:
         """Write the factors in half precision."""
         tensors = {name: value.detach().half() for name, value in self.parameters.items()}

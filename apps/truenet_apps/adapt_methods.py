@@ -37,6 +37,9 @@ class Training(Protocol):
     def resume(self, values: Mapping[str, Tensor], step: int) -> None:
         """Take values of `parameters`."""
 
+    def weakened(self, values: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """Values of `parameters` that move the weights by this share of what `values` move them."""
+
     def save(self, path: Path) -> None:
         """Write an adapter."""
 
@@ -57,6 +60,7 @@ class PartialTraining:
             partialgrad.freeze_ops(model)
         keep_statistics(model)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.start = {n: p.detach().clone() for n, p in self.parameters.items()}
         self.optimizer: torch.optim.Optimizer = partialgrad.PartialAdamW(model, config.peak_rate)
         self.dropping = _dropping(model, config) if config.method == "paca+dropbp" else None
 
@@ -79,6 +83,10 @@ class PartialTraining:
         partialgrad.write(self.model)
         if self.dropping is not None:
             self.dropping.step = step
+
+    def weakened(self, values: Mapping[str, Tensor], strength: float) -> dict[str, Tensor]:
+        """See `Training`."""
+        return {n: torch.lerp(start, values[n], strength) for n, start in self.start.items()}
 
     def save(self, path: Path) -> None:
         """See `Training`."""

@@ -52,6 +52,7 @@ def write_page(
         f"<h1>{html.escape(name)}</h1>",
         _verdict(facts),
         *(_table(title, facts, part) for part, title in _DOMAINS.items() if facts.get(part)),
+        _strength(facts["strength"]),
         "<h2>One held-out mixture, to listen to</h2>",
         *(_sound(title, samples, rate_hz) for title, samples in signals.items()),
         _image(picture),
@@ -91,6 +92,20 @@ def _table(title: str, facts: Mapping[str, Any], part: str) -> str:
     lines = "".join(f"<tr>{row}</tr>" for row in rows)
     held_out = html.escape(facts["held_out"]["original" if part == "original" else "new"])
     return f"<h2>{title}</h2><table><tr>{head}</tr>{lines}</table><small>{held_out}</small>"
+
+
+def _strength(facts: Mapping[str, Any]) -> str:
+    """What was tried between the base and all that was learned, and what was taken."""
+    rows = []
+    for trial in facts["trials"]:
+        changes = (_number(trial[domain], 3, "+") for domain in ("here", "elsewhere"))
+        cells = (f"{trial['strength']:g}", *changes)
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "".join(f"<th>{word}</th>" for word in ("", "here", "elsewhere"))
+    table = f"<table><tr>{head}</tr>{''.join(rows)}</table>" if rows else ""
+    words = html.escape(facts["words"])
+    note = "<small>PESQ-WB, change over mixtures of other recordings than the report's</small>"
+    return f"<h2>How much of it is used</h2><p>{words}</p>{table}{note if rows else ''}"
 
 
 def _number(value: float | None, digits: int, sign: str = "") -> str:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from truenet.modelfile import ModelFile
-from truenet.verification import voice_alone
 from truenet_apps import adapt_report, adapt_unpaired
 from truenet_apps.adapt_domains import Domain
-from truenet_apps.adapt_scores import Comparison, Examples, compare, scores
+from truenet_apps.adapt_scores import Comparison, Examples, compare
 from truenet_apps.adapt_unpaired import Unpaired
 from truenet_apps.adapter_model import write_model_file
 
@@ -70,11 +69,9 @@ def _compare(
     count: int,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Comparison], dict[str, Samples]]:
-    examples = Examples.draw(domain, count)
-    before, after = (
-        np.stack([voice_alone(model, noisy) for noisy in examples.noisy]) for model in models
-    )  # one by one: all at once take gigabytes
-    found = [scores(examples.clean, given) for given in (examples.noisy, before, after)]
+    examples = Examples.draw(domain.report, count)
+    before, after = (examples.voices(model) for model in models)
+    found = [examples.scores(given) for given in (examples.noisy, before, after)]
     result = compare(*found)
     for line in adapt_report.lines(name, result):
         say(line)

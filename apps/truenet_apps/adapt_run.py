@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from truenet.config import LossConfig
 from truenet.grids import Grids
-from truenet.losses import part_losses
 from truenet.mixing import Mixture
 from truenet.streaming import StreamingTRUNet
 from truenet.training import estimate_parts
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import Domain
+from truenet_apps.adapt_losses import crop_losses, watched_loss, with_targets
 from truenet_apps.adapt_methods import Training, start
 from truenet_apps.adapt_starts import fill
 
@@ -150,9 +149,9 @@ class Adaptation:
                 return False
         return True
 
-    def take_best(self) -> None:
-        """Take the average that had the best watched losses."""
-        self.training.resume(self.best, self.best_step)
+    def take_best(self, strength: float = 1.0) -> None:
+        """Take the average that had the best watched losses, or a share of what it learned."""
+        self.training.resume(self.training.weakened(self.best, strength), self.best_step)
 
     def _steps(self) -> Iterator[Progress]:
         config, first, started = self.config, self.step, time.perf_counter()
@@ -185,7 +184,12 @@ class Adaptation:
         """Gradients of a step's loss, the mean over the crops of all processes; and that loss."""
         self.training.optimizer.zero_grad()
         starts = torch.cat([self.starts.draw(step, crop) for crop in self._own_crops()])
-        losses = crop_losses(self.model, self.batch(step), self.config.loss, starts)
+        mixture = self.batch(step)
+        old = sum(crop < self.config.old_crops for crop in self._own_crops())
+        if old:
+            parts = self._made_by_the_base(mixture.mixture[:old], starts[:old])
+            mixture = with_targets(mixture, parts)
+        losses = crop_losses(self.model, mixture, self.config.loss, starts)
         total = losses.sum() / self.config.batch_crops
         total.backward()
         self.training.pull_gradients()
@@ -196,6 +200,18 @@ class Adaptation:
                     dist.all_reduce(parameter.grad)
             dist.all_reduce(value)
         return value.item()
+
+    @torch.no_grad()
+    def _made_by_the_base(self, crops: Tensor, starts: Tensor) -> Tensor:
+        """(3, crops, samples) targets that keep what the base does (arXiv 1606.09282).
+
+        The true parts would teach the few recordings of the original domain that are at hand, and cost others.
+        """
+        trained = self.values()
+        self.training.resume(self.training.weakened(trained, 0.0), self.step)
+        parts, _ = estimate_parts(self.model, crops.to(starts), starts)
+        self.training.resume(trained, self.step)
+        return parts
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -266,28 +282,3 @@ def any_asked(asked: bool) -> bool:
     flag = torch.tensor(int(asked))
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
-
-
-def crop_losses(
-    model: StreamingTRUNet, mixture: Mixture, config: LossConfig, starts: Tensor | None = None
-) -> Tensor:
-    """(crops,) the loss of each crop by itself; `starts` (crops, state_size) as in `estimate_parts`."""
-    parts = torch.stack([mixture.voice, mixture.room, mixture.noise])
-    whole = mixture.mixture
-    if model.stft.window.dtype != whole.dtype:
-        parts, whole = parts.to(model.stft.window.dtype), whole.to(model.stft.window.dtype)
-    estimates, _ = estimate_parts(model, whole, starts)
-    return torch.stack(
-        [
-            part_losses(
-                estimates[:, i : i + 1], parts[:, i : i + 1], whole[i : i + 1], config
-            ).total
-            for i in range(len(whole))
-        ]
-    )
-
-
-@torch.no_grad()
-def watched_loss(model: StreamingTRUNet, mixture: Mixture, config: LossConfig) -> float:
-    """The mean over the crops, without a gradient."""
-    return crop_losses(model, mixture, config).mean().item()

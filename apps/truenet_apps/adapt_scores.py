@@ -1,6 +1,7 @@
 """Scores of held-out mixtures before and after: PESQ-WB, STOI and SI-SDR of the voice alone."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 
 from truenet.evaluation import Pair, Row, Summary, summarize
 from truenet.metrics import measure
-from truenet_apps.adapt_domains import Domain
+from truenet.modelfile import ModelFile
+from truenet.verification import voice_alone
+from truenet_apps.adapt_domains import Mixes
 
 METRICS = ("pesq_wb", "stoi", "si_sdr_db")
 
@@ -23,18 +26,23 @@ class Examples:
     clean: Samples
 
     @classmethod
-    def draw(cls, domain: Domain, count: int) -> "Examples":
-        """Always the same ones of a domain."""
-        drawn = [domain.report.batch(index, 1) for index in range(count)]
+    def draw(cls, mixes: Mixes, count: int) -> "Examples":
+        """Always the same ones."""
+        drawn = [mixes.batch(index, 1) for index in range(count)]
         return cls(
             np.concatenate([mixture.mixture.numpy() for mixture in drawn]),
             np.concatenate([mixture.voice.numpy() for mixture in drawn]),
         )
 
+    def voices(self, model: ModelFile) -> Samples:
+        """What a model takes for the voice in each: one by one, since all at once take gigabytes."""
+        return np.stack([voice_alone(model, noisy) for noisy in self.noisy])
 
-def scores(clean: Samples, estimates: Samples) -> list[dict[str, float]]:
-    """Of every mixture, by metric."""
-    return [measure(*pair, METRICS) for pair in zip(clean, estimates, strict=True)]
+    def scores(
+        self, estimates: Samples, metrics: Sequence[str] = METRICS
+    ) -> list[dict[str, float]]:
+        """Of every mixture, by metric."""
+        return [measure(*pair, metrics) for pair in zip(self.clean, estimates, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
