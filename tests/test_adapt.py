@@ -35,6 +35,9 @@ QUICK = {
     "old_crops": 1,
     "watch_crops": 1,
     "watch_steps": 2,
+    "strengths": [0.5, 1.0],
+    "trial_mixtures": 2,
+    "most_lost_pesq": 0.1,
     "report_mixtures": 2,
     "warmup_steps": 1,
 }
@@ -103,6 +106,11 @@ def test_it_says_what_it_found_and_does(adapted: Adapted) -> None:
     assert report["success"] == (done.returncode == 0)
     assert report["success"] == (not report["problems"])
     assert [seen["step"] for seen in report["watched_loss"]] == [0, 2, 4]
+    tried = report["strength"]["trials"]
+    assert [trial["strength"] for trial in tried] == [0.5, 1.0]
+    chosen = [t for t in tried if t["strength"] == report["strength"]["chosen"]]
+    assert all(t["here"] > 0 and t["elsewhere"] >= -0.1 for t in chosen)
+    assert f"strength {report['strength']['chosen']:g}" in done.stderr
     assert report["adapter_bytes"] == (folder / "f.adapter").stat().st_size < 80_000
     assert set(report["new"]) == set(report["original"]) == {"pesq_wb", "stoi", "si_sdr_db"}
     for change in (*report["new"].values(), *report["original"].values()):
@@ -117,6 +125,9 @@ def test_the_page_shows_everything_without_another_file(adapted: Adapted) -> Non
     change = report["new"]["si_sdr_db"]["change"]
     assert f"<b>{change:+.2f}</b>".replace("-", "−") in page
     assert ("No success" in page) is not report["success"]
+    assert report["strength"]["words"] in page
+    tried = report["strength"]["trials"][0]["elsewhere"]
+    assert f"<td>{tried:+.3f}</td>".replace("-", "−") in page
     sources = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
     assert [kind for kind, _ in sources] == ["audio/flac"] * 4 + ["image/png"]
     assert page.count("src=") == len(sources)

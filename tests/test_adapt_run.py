@@ -55,7 +55,7 @@ def domain(config: AdaptConfig, seed: int) -> Domain:
     direct = np.zeros((1, 19_200), np.float32)
     direct[0, 40] = 1
     rooms = Rooms(direct, np.roll(direct, 900) * np.float32(0.5))
-    mixers = [Mixer(config.mixing, speech, noise, rooms, seed + i) for i in range(3)]
+    mixers = [Mixer(config.mixing, speech, noise, rooms, seed + i) for i in range(4)]
     return Domain(*mixers, "nothing")
 
 

@@ -23,7 +23,14 @@ from truenet_export.int8 import export_int8
 
 pytest.importorskip("truenet_data", reason="needs the data package: pip install ./data")
 
-QUICK = {"batch_crops": 1, "old_crops": 0, "watch_crops": 1, "watch_steps": 2, "report_mixtures": 2}
+QUICK = {
+    "batch_crops": 1,
+    "old_crops": 0,
+    "watch_crops": 1,
+    "watch_steps": 2,
+    "strengths": [0.5],  # whole steps of it
+    "report_mixtures": 2,
+}
 
 
 @pytest.fixture
