@@ -11,12 +11,15 @@ import torch
 from conftest import TINY
 
 from truenet.config import MixingConfig, TRUNetConfig
-from truenet.mixing import Mixer
+from truenet.mixing import Mixer, Mixture
 from truenet.rooms import Rooms
 from truenet.sources import Recordings
 from truenet.streaming import StreamingTRUNet
+from truenet.training import estimate_parts
+from truenet_apps import adapt_run
 from truenet_apps.adapt_config import LEARNING_RATES, AdaptConfig, Method
 from truenet_apps.adapt_domains import Domain
+from truenet_apps.adapt_losses import crop_losses
 from truenet_apps.adapt_methods import apply_adapter, start, trained_count, write_adapter
 from truenet_apps.adapt_run import CHECKPOINT, Adaptation
 
@@ -116,6 +119,34 @@ def test_training_lowers_the_loss(method: Method) -> None:
     run = adaptation(settings(method, steps=16, learning_rate=rate, watch_steps=8))
     run.train(lambda _: None)
     assert run.history[-1].new < run.history[0].new - 0.01
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_original_domain_is_taught_by_the_base(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its crops get what the base made of them, however far training went; those of the place keep their parts."""
+    run = adaptation(settings(method, steps=2, learning_rate=2e-2))
+    run.train(lambda _: None)
+    trained, seen = dict(run.model.state_dict()), []
+    copies = {name: value.clone() for name, value in trained.items()}
+
+    def losses(model: StreamingTRUNet, mixture: Mixture, *rest: object) -> torch.Tensor:
+        seen.append(mixture)
+        return crop_losses(model, mixture, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adapt_run, "crop_losses", losses)
+    run._gradients(5)
+    drawn, old = run.batch(5), run.config.old_crops
+    starts = torch.cat([run.starts.draw(5, crop) for crop in range(old)])
+    with torch.no_grad():
+        made, _ = estimate_parts(base(), drawn.mixture[:old], starts)
+    taught = torch.stack(seen[0][1:])
+    torch.testing.assert_close(taught[:, :old], made, rtol=1e-4, atol=1e-6)
+    assert torch.equal(taught[:, old:], torch.stack(drawn[1:])[:, old:])
+    assert torch.equal(seen[0].mixture, drawn.mixture)
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, copies[name]), name
 
 
 def test_the_best_step_is_kept() -> None:
