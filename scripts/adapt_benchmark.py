@@ -107,7 +107,16 @@ def run(
             )
         )
         report = json.loads(report_path.read_text())
-    names = ("new", "original", "adapter_bytes", "trained", "best_step", "success", "config")
+    names = (
+        "new",
+        "original",
+        "strength",
+        "adapter_bytes",
+        "trained",
+        "best_step",
+        "success",
+        "config",
+    )
     return {key: report[key] for key in names} | json.loads(cost_path.read_text())
 
 
@@ -189,9 +198,9 @@ def write_table(
     rows: list[dict[str, Any]], costs: dict[str, dict[str, float]], arguments: argparse.Namespace
 ) -> None:
     lines = [
-        "| domain | method | steps | PESQ-WB here | of full's gain | STOI here | SI-SDR here "
+        "| domain | method | steps | strength | PESQ-WB here | of full's gain | STOI here | SI-SDR here "
         "| PESQ-WB elsewhere | success | processor time |",
-        "|---|---|---:|---|---:|---|---|---|---|---:|",
+        "|---|---|---:|---:|---|---:|---|---|---|---|---:|",
     ]
     full = {
         row["domain"]: row["new"]["pesq_wb"]["change"] for row in rows if row["method"] == "full"
@@ -201,6 +210,7 @@ def write_table(
             row["domain"],
             row["method"],
             str(row["steps"]),
+            f"{row['strength']['chosen']:g}",
             interval(row["new"]["pesq_wb"]),
             share(row["new"]["pesq_wb"]["change"], full.get(row["domain"])),
             interval(row["new"]["stoi"], 3),

@@ -114,7 +114,7 @@ def test_trials_are_of_watched_mixtures_and_decide(monkeypatch: pytest.MonkeyPat
     assert choose(less, domains, before, adapted).strength == 0.5
     nothing = choose(dataclasses.replace(config, most_lost_pesq=0.01), domains, before, adapted)
     assert nothing.strength == 0
-    assert "the base as it was" in nothing.lines()[-1]
+    assert "none gained here and lost at most 0.01 PESQ-WB" in nothing.lines()[-1]
     made.clear()
     given = choose(dataclasses.replace(config, strengths=(0.3,)), domains, before, adapted)
     assert given.as_json() == {"chosen": 0.3, "words": "strength 0.3, as given", "trials": []}

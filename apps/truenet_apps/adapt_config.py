@@ -37,7 +37,8 @@ class AdaptConfig:
 
     snr_db: of talk in the place; the report's mixtures are those of 0 to 15 dB.
     rank: input columns (of LoRA, the rank) of every trained weight; weights that have fewer train all.
-    batch_crops, old_crops: two-second mixtures of a step, and how many of them are of the original domain.
+    batch_crops, old_crops: two-second mixtures of a step, and how many of them are of the original domain; what the
+        base makes of those is their target.
     learning_rate: 0 takes the method's own.
     ema_decay: of the moving average of what is trained, which is what is watched and kept.
     watch_crops, watch_steps: mixtures of each domain that are watched, and how often; the best step by them is kept.

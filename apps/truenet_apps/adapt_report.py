@@ -33,8 +33,8 @@ def failures(new: Comparisons, old: Comparisons, steps: int) -> list[str]:
         )
     if not lost <= MOST_LOST_PESQ:
         found.append(
-            f"PESQ in the original domain fell by {lost:.2f}. Try fewer --steps, a smaller --rank, or more "
-            "old_crops in --config; or use the adapted model only where it was adapted"
+            f"PESQ in the original domain fell by {lost:.2f}. Try a smaller most_lost_pesq or more old_crops in "
+            "--config, or fewer --steps; or use the adapted model only where it was adapted"
         )
     return found
 

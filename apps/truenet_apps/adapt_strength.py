@@ -32,21 +32,24 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The strength, and the trials it was chosen by: none where it was given."""
+    """The strength, and the trials it was chosen by: none where it was given.
+
+    most_lost: of PESQ-WB in the original domain, by what may be chosen.
+    """
 
     strength: float
     trials: tuple[Trial, ...] = ()
+    most_lost: float = 0.0
 
     @property
     def words(self) -> str:
         """For people."""
         if not self.trials:
             return f"strength {self.strength:g}, as given"
+        limit = f"at most {self.most_lost:g} PESQ-WB"
         if not self.strength:
-            return (
-                "strength 0, the base as it was: no other gained here and kept the original domain"
-            )
-        return f"strength {self.strength:g}: the best here of those that keep the original domain"
+            return f"strength 0, the base as it was: none gained here and lost {limit} elsewhere"
+        return f"strength {self.strength:g}: the best here of those that lose {limit} elsewhere"
 
     def lines(self) -> list[str]:
         """A small table and the choice."""
@@ -94,7 +97,8 @@ def choose(
         model = adapted(strength)
         changes = [_scores(some, model) - old for some, old in zip(examples, before, strict=True)]
         trials.append(Trial(strength, *map(_mean, changes)))
-    return Choice(best(trials, config.most_lost_pesq), tuple(trials))
+    strength = best(trials, config.most_lost_pesq)
+    return Choice(strength, tuple(trials), config.most_lost_pesq)
 
 
 def best(trials: Sequence[Trial], most_lost: float) -> float:
