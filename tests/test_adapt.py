@@ -307,7 +307,7 @@ def test_the_strength_is_chosen_and_told_and_a_killed_choice_is_made_again(
             assert adapt(place, weights, "--overwrite").exit_code not in (0, 3)
         left[:] = sum(changes, ())
         done = adapt(place, weights)
-        assert ("going on from step 4" in done.output) == killed, print(killed, done.output)
+        assert ("going on from step 4" in done.output) == killed, done.output
         assert not left, done.output
         assert "strength 0.5: the best here" in done.output
         adapters.append(safetensors.torch.load_file(place / "f.adapter"))
