@@ -128,8 +128,8 @@ def test_the_original_domain_is_taught_by_the_base(
     """Its crops get what the base made of them, however far training went; those of the place keep their parts."""
     run = adaptation(settings(method, steps=2, learning_rate=2e-2))
     run.train(lambda _: None)
-    trained, seen = dict(run.model.state_dict()), []
-    copies = {name: value.clone() for name, value in trained.items()}
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    seen = []
 
     def losses(model: StreamingTRUNet, mixture: Mixture, *rest: object) -> torch.Tensor:
         seen.append(mixture)
@@ -146,7 +146,7 @@ def test_the_original_domain_is_taught_by_the_base(
     assert torch.equal(taught[:, old:], torch.stack(drawn[1:])[:, old:])
     assert torch.equal(seen[0].mixture, drawn.mixture)
     for name, value in run.model.state_dict().items():
-        assert torch.equal(value, copies[name]), name
+        assert torch.equal(value, before[name]), name
 
 
 def test_the_best_step_is_kept() -> None:

@@ -73,6 +73,11 @@ def adapt(
         dist.destroy_process_group()
     if not is_first:
         return
+    _end(job, finished)
+
+
+def _end(job: "Job", finished: bool) -> None:
+    """Write what was learned, and the report of a run that went to its end."""
     if finished:
         job.choose_strength()
     job.write_model()
@@ -82,10 +87,6 @@ def adapt(
             f"{job.choice.strength:g}. The same command goes on; it chooses the strength and reports at its end"
         )
         raise typer.Exit(STOPPED)
-    _end(job)
-
-
-def _end(job: "Job") -> None:
     problems = job.report()
     for problem in problems:
         _say(f"no success: {problem}.")
