@@ -42,6 +42,15 @@ def test_fast_convolution_equals_stock(kernel: int, stride: int, groups: int) ->
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5])
+def test_shifted_products_equal_stock(kernel: int, stride: int) -> None:
+    torch.manual_seed(kernel)
+    layer = FrequencyConv(6, 6, kernel, stride, 6).double()
+    x = torch.randn(2, 6, 3, 16, dtype=torch.float64)
+    torch.testing.assert_close(layer.shifted(x), nn.Conv2d.forward(layer, x), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
 def test_fast_transposed_convolution_equals_stock(kernel: int, stride: int) -> None:
     torch.manual_seed(kernel)
     layer = FrequencyTransposedConv(6, 7, kernel, stride).double()

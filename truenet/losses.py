@@ -44,21 +44,28 @@ def part_losses(estimates: Tensor, targets: Tensor, mixture: Tensor, config: Los
     level = mixture.square().mean(dim=1).clamp(min=1e-10).sqrt()
     scale = 1 / level[None, :, None]
     estimates, targets = estimates * scale, targets * scale
-    weights = torch.tensor(config.parts, device=estimates.device, dtype=estimates.dtype)
     terms: dict[str, Tensor] = {}
     if config.waveform_cosine:
-        terms["waveform_cosine"] = weights @ _waveform_cosine(estimates, targets)
+        terms["waveform_cosine"] = _weighted(_waveform_cosine(estimates, targets), config)
     if config.magnitude or config.complex_spectrum:
         magnitude, complex_spectrum = _spectral(estimates, targets, bool(config.complex_spectrum))
-        terms["magnitude"] = weights @ magnitude
+        terms["magnitude"] = _weighted(magnitude, config)
         if config.complex_spectrum:
-            terms["complex_spectrum"] = weights @ complex_spectrum
+            terms["complex_spectrum"] = _weighted(complex_spectrum, config)
     if config.perceptual:
         present = targets[0].square().mean(dim=1) > 10 ** (_SILENT_VOICE_DB / 10)
         disturbed = disturbance(targets[0], estimates[0]) * present
         terms["perceptual"] = disturbed.sum() / present.sum().clamp(min=1)
     total = sum((getattr(config, name) * value for name, value in terms.items()), torch.zeros(()))
     return Loss(total, {name: value.detach() for name, value in terms.items()})
+
+
+def _weighted(values: Tensor, config: LossConfig) -> Tensor:
+    """Sum of the values (parts,) by the parts' weights."""
+    return sum(
+        (weight * value for weight, value in zip(config.parts, values, strict=True)),
+        values.new_zeros(()),
+    )
 
 
 def _waveform_cosine(estimates: Tensor, targets: Tensor) -> Tensor:

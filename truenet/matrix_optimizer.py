@@ -52,12 +52,6 @@ class MatrixOptimizer:
         """Those of both, whose `lr` may be set between steps."""
         return self._muon.param_groups + self._adamw.param_groups
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter, _ in self._places:
-            parameter.grad = None
-        self._adamw.zero_grad()
-
     @torch.no_grad()
     def step(self) -> None:
         """Change the parameters by their gradients."""

@@ -28,6 +28,8 @@ class FrequencyConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins / stride)."""
         depthwise = self.groups == self.in_channels == self.out_channels
+        if depthwise and x.is_cuda:
+            return self.shifted(x)
         if self.stride[1] != 2 or not depthwise:
             return super().forward(x)
         # Even and odd samples become channels (free in channels-last order) with every second tap each.
@@ -37,13 +39,25 @@ class FrequencyConv(nn.Conv2d):
         even, odd = both.chunk(2, dim=1)
         return even + odd + self.bias[:, None, None]
 
+    def shifted(self, x: Tensor) -> Tensor:
+        """The depthwise convolution as a sum of shifted products: compiled for a GPU, a kernel that reads x once."""
+        kernel, stride = self.kernel_size[1], self.stride[1]
+        bins = x.shape[3] // stride
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, kernel // 2, kernel // 2))
+        taps = self.weight[:, 0, 0].unbind(1)
+        assert self.bias is not None
+        y = self.bias
+        for shift, tap in enumerate(taps):
+            y = y + padded[:, :, shift : shift + stride * bins : stride] * tap
+        return y.to(x.dtype).permute(0, 3, 1, 2)
+
     def _phase_taps(self) -> Tensor:
         """(2 · channels, 1, 1, 3): the taps of even, then of odd samples, for the neighbours i − 1, i, i + 1."""
         kernel = self.kernel_size[1]
         taps = [[kernel // 2 + phase + 2 * shift for shift in (-1, 0, 1)] for phase in (0, 1)]
         padded = F.pad(self.weight, (0, 1))  # the column of zeros stands for taps that do not exist
         columns = [tap if 0 <= tap < kernel else kernel for both in taps for tap in both]
-        return torch.cat(padded[..., columns].chunk(2, dim=3))
+        return torch.cat(_taps(padded, columns).chunk(2, dim=3))
 
 
 class FrequencyTransposedConv(nn.ConvTranspose2d):
@@ -63,11 +77,25 @@ class FrequencyTransposedConv(nn.ConvTranspose2d):
         # Output 2m takes the taps of one parity from inputs m − 1, m, m + 1; output 2m + 1 those of the other.
         taps = [[kernel // 2 + phase - 2 * shift for shift in (-1, 0, 1)] for phase in (0, 1)]
         columns = [tap if 0 <= tap < kernel else kernel for both in taps for tap in both]
-        phases = torch.cat(F.pad(weight, (0, 1))[..., columns].chunk(2, dim=3))
+        phases = torch.cat(_taps(F.pad(weight, (0, 1)), columns).chunk(2, dim=3))
         assert self.bias is not None
         both = F.conv2d(x, phases, self.bias.repeat(2), padding=(0, 1))
         interleaved = both.permute(0, 2, 3, 1).unflatten(3, (2, -1)).flatten(2, 3)
         return interleaved.permute(0, 3, 1, 2)
+
+
+def _taps(weight: Tensor, columns: list[int]) -> Tensor:
+    """Some taps of a weight, in this order: indexing with a list would copy it to a GPU at every step."""
+    taps = weight.unbind(3)
+    return torch.stack([taps[column] for column in columns], dim=3)
+
+
+def _recur(gru: nn.GRU, rows: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A GRU; on a GPU in float32, because autocast knows only float16 for it, too coarse for small gradients."""
+    if not rows.is_cuda:
+        return gru(rows, hidden)
+    with torch.autocast("cuda", enabled=False):
+        return gru(rows.float(), hidden)
 
 
 class EncoderBlock(nn.Module):
@@ -116,7 +144,8 @@ class FrequencyGRU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""
         batch, _, frames, bins = x.shape
-        rows, _ = self.gru(x.permute(0, 2, 3, 1).flatten(0, 1))  # (batch · frames, bins, 2 · units)
+        rows, _ = _recur(self.gru, x.permute(0, 2, 3, 1).flatten(0, 1))
+        # rows (batch · frames, bins, 2 · units)
         x = rows.reshape(batch, frames, bins, 2 * self.gru.hidden_size).permute(0, 3, 1, 2)
         return F.relu(self.pointwise_norm(self.pointwise(x)))
 
@@ -133,8 +162,8 @@ class TimeGRU(nn.Module):
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, inputs, frames, bins), hidden (batch, bins, units) to the same with outputs, and the next hidden."""
         batch, _, frames, bins = x.shape
-        rows, following = self.gru(
-            x.permute(0, 3, 2, 1).flatten(0, 1), hidden.flatten(0, 1).unsqueeze(0)
+        rows, following = _recur(
+            self.gru, x.permute(0, 3, 2, 1).flatten(0, 1), hidden.flatten(0, 1).unsqueeze(0)
         )  # (batch · bins, frames, units)
         x = rows.reshape(batch, bins, frames, self.gru.hidden_size).permute(0, 3, 2, 1)
         x = F.relu(self.pointwise_norm(self.pointwise(x)))

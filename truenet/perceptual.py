@@ -60,7 +60,7 @@ def disturbance(reference: Tensor, estimate: Tensor) -> Tensor:
     Returns:
         (batch,), 0 for an estimate that cannot be told from the reference.
     """
-    ear = _Ear(*(table.to(reference) for table in _tables()))
+    ear = _ear(reference.device, reference.dtype)
     original, degraded = (
         _power_per_bark(_at_speech_level(signal), ear) for signal in (reference, estimate)
     )
@@ -85,7 +85,7 @@ def opinion_score(disturbed: Tensor) -> Tensor:
 
 
 @functools.cache
-def _tables() -> tuple[Tensor, ...]:
+def _ear(device: torch.device, dtype: torch.dtype) -> _Ear:
     spacing = _SAMPLE_RATE_HZ / _WINDOW
     frequency = np.arange(_WINDOW // 2 + 1) * spacing
     bark = np.arange(len(_HZ_OF_BARK))
@@ -105,7 +105,7 @@ def _tables() -> tuple[Tensor, ...]:
     delay = np.exp(-2j * np.pi * frequency / _SAMPLE_RATE_HZ)
     response = 2.740826 * (1 - delay) ** 2 / (1 - 1.9444777 * delay + 0.94597794 * delay**2)
     tables = (np.abs(response) ** 2, overlap, threshold, exponent, width)
-    return tuple(torch.from_numpy(table) for table in tables)
+    return _Ear(*(torch.from_numpy(table).to(device, dtype) for table in tables))
 
 
 def _at_speech_level(signal: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from truenet.config import TrainingConfig, from_dict, to_dict
+from truenet.gradients import Gradients, gradients
 from truenet.grids import GRIDS, Grids, attach
-from truenet.losses import Loss, part_losses
+from truenet.losses import part_losses
 from truenet.matrix_optimizer import MatrixOptimizer
 from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
@@ -91,6 +92,11 @@ class Run:
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.model.mixed_precision = config.mixed_precision
+        if (
+            self.device.type == "cuda"
+        ):  # what lies between two matrix products becomes a few kernels
+            for block in self.model.network.encoder:
+                block.compile(dynamic=False)
         self.average, _ = _initial_model(config)
         self.average.to(self.device).requires_grad_(False).eval()
         self.average.load_state_dict(self.model.state_dict())
@@ -105,12 +111,12 @@ class Run:
 
     def _open_folder(self) -> None:
         checkpoint = self.folder / CHECKPOINT
-        stored = self.folder / "config.json"
-        if stored.exists():
-            _require_same_config(
-                json.loads(stored.read_text(encoding="utf-8")), self.config, self.folder
-            )
         if self.rank == 0:
+            stored = self.folder / "config.json"
+            if stored.exists():
+                _require_same_config(
+                    json.loads(stored.read_text(encoding="utf-8")), self.config, self.folder
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             stored.write_text(json.dumps(to_dict(self.config), indent=2) + "\n", encoding="utf-8")
             (self.folder / "commit.txt").write_text(_commit() + "\n", encoding="utf-8")
@@ -202,26 +208,25 @@ class Run:
             asked = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - asked
-            parts = torch.stack([batch.voice, batch.room, batch.noise]).to(
-                self.device, non_blocking=True
-            )
+            mixture, *parts = (part.to(self.device, non_blocking=True) for part in batch)
             rate = learning_rate(config, self.step)
-            loss, norm = self._update(
-                module, batch.mixture.to(self.device, non_blocking=True), parts, rate
-            )
+            found = self._update(module, mixture, torch.stack(parts), rate)
             self.step += 1
             validation: dict[str, float] = {}
             if self.step % config.validation_steps == 0 or self.step == config.steps:
                 validation = self._validate()
             if self.step % config.checkpoint_steps == 0:
                 self.save()
+            loss, norm, *terms = torch.stack(
+                [found.total, found.norm, *found.terms.values()]
+            ).tolist()
             elapsed = time.perf_counter() - started
             done = self.step - first
             yield Progress(
                 step=self.step,
                 steps=config.steps,
-                loss=loss.total.item(),
-                terms={name: value.item() for name, value in loss.terms.items()},
+                loss=loss,
+                terms=dict(zip(found.terms, terms, strict=True)),
                 learning_rate=rate,
                 gradient_norm=norm,
                 times_real_time=done * seconds_a_step * self.world / elapsed,
@@ -242,22 +247,16 @@ class Run:
             generator=torch.Generator(),  # else it draws from the one that the checkpoint keeps
         )
 
-    def _update(
-        self, module: nn.Module, mixture: Tensor, parts: Tensor, rate: float
-    ) -> tuple[Loss, float]:
+    def _update(self, module: nn.Module, mixture: Tensor, parts: Tensor, rate: float) -> Gradients:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad()
         self.starts.rest(self.average, self.step)
-        total, terms, end = module(mixture, parts, self.starts.draw(self.step))
-        self.starts.end(end)
-        loss = Loss(total, terms)
-        loss.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_norm).item()
-        if norm == norm and norm != float("inf"):
-            self.optimizer.step()
+        start = self.starts.draw(self.step)
+        found = gradients(module, self.config.gradient_norm, mixture, parts, start)
+        self.starts.end(found.end)
+        self.optimizer.step()
         self._average()
-        return loss, norm
+        return found
 
     @torch.no_grad()
     def _average(self) -> None:
