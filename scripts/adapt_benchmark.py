@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare the methods of `truenet adapt` on three made domains, and write the table into docs/ADAPT.md.
+"""Compare the methods of `truenet adapt` on three made domains, and write a table into docs/ADAPT.md.
 
 Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N | --steps N --equal-seconds] [--config JSON]
        [--domains ...] [--methods ...] [--made]
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -24,7 +25,8 @@ from made_domains import DOMAINS, RATE_HZ, make_domain
 
 SNR_DB = ("0", "10")  # noisy places
 METHODS = ("full", "paca", "paca+dropbp", "lora", "bias")
-START, END = "<!-- made by scripts/adapt_benchmark.py -->", "<!-- end -->"
+START, END = "<!-- made by scripts/adapt_benchmark.py: equal {} -->", "<!-- end -->"
+COST_STEPS = 7
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "truenet" / "models" / "truenet.safetensors"
 
@@ -179,7 +181,7 @@ def print_cost(method: str, settings: str, threads: int) -> None:
         ),
     ]
     seconds = []
-    for _ in range(2):
+    for _ in range(COST_STEPS):
         started = time.process_time()  # of all threads, and the same on a busy machine
         crop_losses(model, mixture, config.loss).mean().backward()
         training.pull_gradients()
@@ -187,7 +189,7 @@ def print_cost(method: str, settings: str, threads: int) -> None:
         training.optimizer.zero_grad()
         seconds.append(time.process_time() - started)
     facts = {"step_mb": kept[0] / 1e6, "network_mb": kept[1] / 1e6, "peak_mb": peak_mb() - before}
-    print(json.dumps(facts | {"seconds": min(seconds)}))
+    print(json.dumps(facts | {"seconds": statistics.median(seconds)}))
 
 
 def peak_mb() -> float:
@@ -220,8 +222,28 @@ def write_table(
             f"{row['processor_seconds']:.0f} s",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
+    if not arguments.equal_seconds:
+        lines += ["", *method_table(rows, costs)]
+    facts = describe(rows[0]["config"], arguments)
+    page = ROOT / "docs" / "ADAPT.md"
+    text = page.read_text(encoding="utf-8")
+    mark = START.format("seconds" if arguments.equal_seconds else "steps")
+    first = text.index(mark) + len(mark)
+    page.write_text(
+        text[:first]
+        + "\n"
+        + facts
+        + "\n\n"
+        + "\n".join(lines)
+        + "\n"
+        + text[text.index(END, first) :],
+        encoding="utf-8",
+    )
+
+
+def method_table(rows: list[dict[str, Any]], costs: dict[str, dict[str, float]]) -> list[str]:
+    """What a step of each method costs, and what it trains."""
+    lines = [
         "| method | trained | adapter | a step keeps | of it the net | peak above start | processor time a step |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -232,14 +254,7 @@ def write_table(
             f"| {method} | {row['trained']:,} | {row['adapter_bytes'] / 1000:.0f} kB | {one['step_mb']:.0f} MB | "
             f"{one['network_mb']:.0f} MB | {one['peak_mb']:.0f} MB | {one['seconds']:.2f} s |"
         )
-    facts = describe(rows[0]["config"], arguments)
-    page = ROOT / "docs" / "ADAPT.md"
-    text = page.read_text(encoding="utf-8")
-    first, last = text.index(START) + len(START), text.index(END)
-    page.write_text(
-        text[:first] + "\n" + facts + "\n\n" + "\n".join(lines) + "\n" + text[last:],
-        encoding="utf-8",
-    )
+    return lines
 
 
 def describe(config: dict[str, Any], arguments: argparse.Namespace) -> str:

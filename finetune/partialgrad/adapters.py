@@ -68,7 +68,7 @@ def save_adapter(model: nn.Module, path: str | Path, compact: bool = False) -> N
     }
     copies = {n: whole(t).detach().contiguous().clone() for n, t in tensors.items()}
     if compact:
-        copies = {n: t if n.endswith(":scale") else _halved(t) for n, t in copies.items()}
+        copies = {n: _halved(t, exactly=n.endswith(":scale")) for n, t in copies.items()}
     Path(path).write_bytes(save(copies, metadata))  # save_file lets nobody but the owner read it
 
 
@@ -140,10 +140,12 @@ def _coded(columns: Columns, compact: bool) -> tuple[Tensor, Tensor | None]:
     return codes.to(torch.int8), scale
 
 
-def _halved(tensor: Tensor) -> Tensor:
+def _halved(tensor: Tensor, exactly: bool) -> Tensor:
+    """In 16 bits; if it must be exact, only where it is (the scales of a grid may be)."""
     if tensor.dtype == torch.int8:
         return tensor
-    return tensor.to(torch.float16 if tensor.is_floating_point() else torch.int16)
+    half = tensor.to(torch.float16 if tensor.is_floating_point() else torch.int16)
+    return half if not exactly or torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _bytes(value: Tensor) -> Any:
