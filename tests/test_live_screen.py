@@ -18,7 +18,7 @@ SAID = [
     "89 ms = devices 25 + window 28 + queue 36",
     "p50 1.2 ms, p99 2.5 ms",
 ]
-SAID += ["3 dropouts, 1 overload,", "-14 ppm", "voice +0 dB, room -15 dB, noise -24 dB"]
+SAID += ["3 dropouts, 1 overload,", "-14 ppm", "voice +0 dB, room -20 dB, noise -36 dB"]
 
 
 @pytest.fixture

@@ -113,8 +113,8 @@ def _place(recorded: Samples, wanted: Samples) -> int:
     ("name", "levels_db"),
     [
         ("microphone", (0, 0, -np.inf)),
-        ("machine", (0, -15, -24)),
-        ("minutes", (0, -15, -24)),
+        ("machine", (0, -20, -36)),
+        ("minutes", (0, -20, -36)),
     ],
 )
 def test_python_makes_the_same_of_what_the_page_was_fed(

@@ -2,7 +2,7 @@
 
 export type Faders = [voice: number, room: number, noise: number]; // in dB; the lowest is −∞
 
-export const DEFAULT_DB: Faders = [0, -15, -24];
+export const DEFAULT_DB: Faders = [0, -20, -36];
 export const LOWEST_DB = -40; // the bottom of a fader means nothing at all
 export const HIGHEST_DB = 12;
 
