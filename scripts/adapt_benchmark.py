@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compare the methods of `truenet adapt` on three made domains, and write a table into docs/ADAPT.md.
+"""Compare the methods of `truenet adapt` on three made domains, and write the table of equal steps (or, with
+--equal-seconds, that of equal seconds) into docs/ADAPT.md.
 
 Usage: scripts/adapt_benchmark.py DATA [--work FOLDER] [--steps N | --steps N --equal-seconds] [--config JSON]
        [--domains ...] [--methods ...] [--made]

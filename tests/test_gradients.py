@@ -1,4 +1,4 @@
-"""A step's gradients: clipped together, and nothing where the loss broke."""
+"""A step's gradients: clipped together, and zero where the loss broke."""
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def test_small_gradients_stay() -> None:
     torch.testing.assert_close(step.weight.grad, torch.tensor([0.3, 0.4]))
 
 
-def test_a_broken_batch_moves_nothing() -> None:
+def test_a_broken_batch_has_no_gradient() -> None:
     for broken in (float("nan"), float("inf")):
         step, norm = found(torch.tensor([[broken, 1.0]]), 5.0)
         assert not norm.isfinite()

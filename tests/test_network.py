@@ -47,6 +47,9 @@ def test_shifted_products_equal_stock(kernel: int, stride: int) -> None:
     layer = FrequencyConv(6, 6, kernel, stride, 6).double()
     x = torch.randn(2, 6, 3, 16, dtype=torch.float64)
     torch.testing.assert_close(layer.shifted(x), nn.Conv2d.forward(layer, x), rtol=0, atol=1e-14)
+    half = layer.shifted(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), layer(x), rtol=0.01, atol=0.02)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -63,12 +66,15 @@ def test_fast_transposed_convolution_equals_stock(kernel: int, stride: int) -> N
 def test_fast_operators_have_the_stock_gradients() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 6, 3, 16, dtype=torch.float64)
-    for layer, stock in (
-        (FrequencyConv(6, 6, 5, 2, 6), nn.Conv2d),
-        (FrequencyTransposedConv(6, 4, 5, 2), nn.ConvTranspose2d),
+    depthwise = FrequencyConv(6, 6, 5, 2, 6)
+    for layer, fast_forward, stock in (
+        (depthwise, depthwise, nn.Conv2d),
+        (depthwise, depthwise.shifted, nn.Conv2d),
+        (transposed := FrequencyTransposedConv(6, 4, 5, 2), transposed, nn.ConvTranspose2d),
     ):
         layer.double()
-        layer(x).square().sum().backward()
+        layer.weight.grad = None
+        fast_forward(x).square().sum().backward()
         fast = layer.weight.grad
         layer.weight.grad = None
         stock.forward(layer, x).square().sum().backward()  # type: ignore[attr-defined]

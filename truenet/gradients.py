@@ -22,7 +22,9 @@ class Gradients(NamedTuple):
 def gradients(
     module: nn.Module, largest_norm: float, mixture: Tensor, parts: Tensor, start: Tensor
 ) -> Gradients:
-    """Set `grad` of all parameters, clipped; where the gradient is not finite, to zero.
+    """Set `grad` of all parameters, clipped; if anything in them is not finite, to zero, all of them.
+
+    An optimizer that steps then moves by its momentum alone; to skip the step would be to wait for a GPU here.
 
     Args:
         module: a `TrainingStep`, or one that is replicated over processes.
@@ -39,5 +41,5 @@ def gradients(
     norm = nn.utils.clip_grad_norm_(parameters, largest_norm)
     for parameter in parameters:
         if parameter.grad is not None:
-            parameter.grad.nan_to_num_(0.0, 0.0, 0.0)  # the clipping left zeros where it could
+            parameter.grad.nan_to_num_(0.0, 0.0, 0.0)  # the rest was clipped to zero
     return Gradients(total.detach(), terms, end.detach(), norm)

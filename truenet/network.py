@@ -4,7 +4,8 @@ No kernel spans time: the only memory is the time GRU's state (and the features'
 (batch, channels, frames, bins) in channels-last order, where folding frames into the batch is free.
 
 Strided and transposed convolutions keep the paper's parameters but are computed as stride-1 polyphase ones, which
-is several times faster to train on CPUs; `tests/test_network.py` holds them against the stock operators.
+is several times faster to train on CPUs; on GPUs depthwise ones are sums of shifted products. `tests/test_network.py`
+holds them against the stock operators.
 """
 
 import torch
@@ -91,11 +92,11 @@ def _taps(weight: Tensor, columns: list[int]) -> Tensor:
 
 
 def _recur(gru: nn.GRU, rows: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A GRU; on a GPU in float32, because autocast knows only float16 for it, too coarse for small gradients."""
+    """A GRU; on a GPU as precise as its weights: autocast knows only float16 for it, too coarse for small gradients."""
     if not rows.is_cuda:
         return gru(rows, hidden)
     with torch.autocast("cuda", enabled=False):
-        return gru(rows.float(), hidden)
+        return gru(rows.to(next(gru.parameters()).dtype), hidden)
 
 
 class EncoderBlock(nn.Module):
@@ -144,8 +145,8 @@ class FrequencyGRU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, frames, bins) to (batch, outputs, frames, bins)."""
         batch, _, frames, bins = x.shape
+        # rows: (batch · frames, bins, 2 · units)
         rows, _ = _recur(self.gru, x.permute(0, 2, 3, 1).flatten(0, 1))
-        # rows (batch · frames, bins, 2 · units)
         x = rows.reshape(batch, frames, bins, 2 * self.gru.hidden_size).permute(0, 3, 1, 2)
         return F.relu(self.pointwise_norm(self.pointwise(x)))
 

@@ -86,6 +86,7 @@ def opinion_score(disturbed: Tensor) -> Tensor:
 
 @functools.cache
 def _ear(device: torch.device, dtype: torch.dtype) -> _Ear:
+    """Made once: a GPU would wait for a copy at every step."""
     spacing = _SAMPLE_RATE_HZ / _WINDOW
     frequency = np.arange(_WINDOW // 2 + 1) * spacing
     bark = np.arange(len(_HZ_OF_BARK))

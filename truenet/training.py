@@ -4,6 +4,7 @@ Batches depend on (seed, rank, step) alone, and a checkpoint holds everything el
 that was never stopped, bit for bit on a CPU with the same number of threads.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -92,9 +93,10 @@ class Run:
         self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
         self.model.mixed_precision = config.mixed_precision
-        if (
-            self.device.type == "cuda"
-        ):  # what lies between two matrix products becomes a few kernels
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.device.type == "cuda" and importlib.util.find_spec("triton"):
+            # What lies between two matrix products becomes a few kernels.
             for block in self.model.network.encoder:
                 block.compile(dynamic=False)
         self.average, _ = _initial_model(config)

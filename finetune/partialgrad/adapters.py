@@ -34,8 +34,9 @@ def save_adapter(model: nn.Module, path: str | Path, compact: bool = False) -> N
     Args:
         model: wrapped.
         path: of the file.
-        compact: differences of weights in 8 bits, off by 1/254 of the largest of their column at most, all else in 16:
-            a quarter of the bytes. Differences on a grid (`keep_on_grid`) are whole steps in any case.
+        compact: differences of weights in 8 bits, off by 1/254 of the largest of their column at most, all else in 16
+            (scales where that is exact): a quarter of the bytes. Differences on a grid (`keep_on_grid`) are whole steps
+            in any case.
 
     Raises:
         ValueError: the model is not wrapped, or its adapter is disabled.

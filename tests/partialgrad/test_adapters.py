@@ -128,12 +128,13 @@ def test_columns_stay_on_their_grid(last_scale: float, tmp_path: Path) -> None:
     trained(torch.ones(1, 6))
     moved = (trained.weight - net().weight) / scales
     steps = torch.tensor([[0.0, -1.0, 2.0]]).expand(4, 3)
-    torch.testing.assert_close(moved[:, columns.indices], steps, rtol=0, atol=1e-4)
+    error = 0 if last_scale == 0.125 else 1e-4
+    torch.testing.assert_close(moved[:, columns.indices], steps, rtol=0, atol=error)
     with torch.no_grad():
         columns.delta.fill_(1e6)
     trained(torch.ones(1, 6))
     codes = trained.weight[:, columns.indices] / scales
-    torch.testing.assert_close(codes, codes.round())
+    torch.testing.assert_close(codes, codes.round(), rtol=0, atol=error)
     assert codes.max() <= 127
     save_adapter(trained, tmp_path / "a", compact=True)
     load_adapter(reloaded, tmp_path / "a")
