@@ -95,10 +95,10 @@ class Run:
         self.model.mixed_precision = config.mixed_precision
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        if self.device.type == "cuda" and importlib.util.find_spec("triton"):
-            # What lies between two matrix products becomes a few kernels.
-            for block in self.model.network.encoder:
-                block.compile(dynamic=False)
+            if importlib.util.find_spec("triton"):
+                # What lies between two matrix products becomes a few kernels.
+                for block in self.model.network.encoder:
+                    block.compile(dynamic=False)
         self.average, _ = _initial_model(config)
         self.average.to(self.device).requires_grad_(False).eval()
         self.average.load_state_dict(self.model.state_dict())
