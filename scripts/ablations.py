@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "ablation.json"
 PAGE = ROOT / "docs" / "ABLATIONS.md"
 START, END = "<!-- made by scripts/ablations.py -->", "<!-- end -->"
-DIGITS = {"pesq_wb": 2, "stoi": 3, "si_sdr_db": 2}
+DIGITS = {"pesq_wb": 3, "stoi": 3, "si_sdr_db": 2}
 BASE = "as shipped"
 
 
@@ -69,10 +69,11 @@ class CompressedComplex(Features):
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs from the recipe, and what of `truenet.streaming` is replaced."""
+    """What differs from the recipe, what of `truenet.streaming` is replaced, and what it is compared with."""
 
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     replaced: dict[str, Any] = dataclasses.field(default_factory=dict)
+    base: str = BASE
 
 
 def _model(**changes: Any) -> Variant:
@@ -90,6 +91,9 @@ VARIANTS = {
     "wide last block": _model(wide_last_block=True),
     "no PCEN": _model(features=["log_magnitude", "demodulated_phase"]),
     "no phase": _model(features=["log_magnitude", "pcen"]),
+    "no phase, another seed, against that": Variant(
+        {"seed": 101, "model": {"features": ["log_magnitude", "pcen"]}}, base="another seed"
+    ),
     "compressed complex spectrum for phase": Variant(replaced={"Features": CompressedComplex}),
     "hard sign (Gumbel)": _model(sign="gumbel"),
     "plain complex mask": Variant(replaced={"phase_aware_mask": complex_mask}),
@@ -190,8 +194,9 @@ def write_table(work: Path) -> None:
         for name in VARIANTS
         if (folder(name, work) / "scores.json").exists()
     }
-    if BASE not in made:
-        sys.exit(f'no finished run of "{BASE}" in {work}; train it first')
+    for base in {VARIANTS[name].base for name in made} | {BASE}:
+        if base not in made:
+            sys.exit(f'no finished run of "{base}" in {work}; train it first')
     lines = [
         f"| {made[BASE]['hours']:.2f} h of mixtures each | parameters | MAC/s | PESQ-WB | STOI | SI-SDR, dB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -199,7 +204,8 @@ def write_table(work: Path) -> None:
     for name, result in made.items():
         model = from_dict(TRUNetConfig, recipe(name).get("model", {}))
         macs = sum(count_macs_per_frame(model).values()) * model.frames_per_second
-        cells = [cell(metric, result["rows"], made[BASE]["rows"], name) for metric in DIGITS]
+        base = made[VARIANTS[name].base]["rows"]
+        cells = [cell(metric, result["rows"], base, name) for metric in DIGITS]
         lines.append(
             f"| {name} | {result['parameters']:,} | {macs / 1e9:.2f} G | {' | '.join(cells)} |"
         )
