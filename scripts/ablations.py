@@ -67,6 +67,20 @@ class CompressedComplex(Features):
         return torch.cat([features[..., :2], parts], dim=3), states[0], states[1]
 
 
+class PhaseAdvance(Features):
+    """What the demodulated phase turned by since the last frame, in the place of the phase; nothing in the first."""
+
+    def forward(
+        self, real: Tensor, imaginary: Tensor, smoothed: Tensor, counter: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As that of `Features`, of whole signals: the frame before a block is not remembered."""
+        features, *states = super().forward(real, imaginary, smoothed, counter)
+        phase = torch.view_as_complex(features[..., 2:].contiguous())
+        turned = torch.view_as_real(phase[:, 1:] * phase[:, :-1].conj())
+        turned = torch.nn.functional.pad(turned, (0, 0, 0, 0, 1, 0))
+        return torch.cat([features[..., :2], turned], dim=3), states[0], states[1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """What differs from the recipe, what of `truenet.streaming` is replaced, and what it is compared with."""
@@ -95,6 +109,7 @@ VARIANTS = {
         {"seed": 101, "model": {"features": ["log_magnitude", "pcen"]}}, base="another seed"
     ),
     "compressed complex spectrum for phase": Variant(replaced={"Features": CompressedComplex}),
+    "advance of the phase for phase": Variant(replaced={"Features": PhaseAdvance}),
     "hard sign (Gumbel)": _model(sign="gumbel"),
     "plain complex mask": Variant(replaced={"phase_aware_mask": complex_mask}),
     "smooth chart": Variant(replaced={"phase_aware_mask": smooth_chart}),

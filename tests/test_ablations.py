@@ -15,7 +15,7 @@ from truenet.config import TrainingConfig, from_dict
 from truenet.training import TrainingStep
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = 18
+VARIANTS = 19
 
 
 @pytest.fixture(scope="module")
