@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truenet import streaming
-from truenet.config import TrainingConfig, from_dict
+from truenet.config import TrainingConfig, TRUNetConfig, from_dict
+from truenet.features import Features
+from truenet.mask import phase_aware_mask
 from truenet.training import TrainingStep
 
 ROOT = Path(__file__).parents[1]
@@ -88,3 +90,24 @@ def test_the_table_gives_differences_with_intervals(
     # Student's t of two values that are 0.2 apart: 12.706 × 0.1
     assert "| hop of 256 | 1,234 | 1.07 G | −0.200 ± 1.271 | +0.000 ± 0.000 |" in text
     assert "old" not in text
+
+
+def test_what_it_uses_silences_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    cases = importlib.import_module("what_it_uses").CASES
+    torch.manual_seed(0)
+    features = Features(TRUNetConfig())
+    frames = (*torch.randn(2, 1, 3, 256), torch.zeros(1, 257), torch.zeros(1, 1))
+    with torch.no_grad():
+        plain = features(*frames)[0]
+        for name, silent in (("no log magnitude", [0]), ("no PCEN", [1]), ("no phase", [2, 3])):
+            owner, part, replacement = cases[name]
+            assert hasattr(owner, part)
+            found = replacement(features, *frames)[0]
+            kept = [channel for channel in range(4) if channel not in silent]
+            assert not found[..., silent].any()
+            torch.testing.assert_close(found[..., kept], plain[..., kept], rtol=0, atol=0)
+    logits = torch.randn(10, 5)
+    real, imaginary = cases["real masks"][2](logits, "continuous")
+    torch.testing.assert_close(real, phase_aware_mask(logits, "continuous")[0], rtol=0, atol=0)
+    assert not imaginary.any()
