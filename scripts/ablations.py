@@ -110,6 +110,9 @@ VARIANTS = {
     ),
     "compressed complex spectrum for phase": Variant(replaced={"Features": CompressedComplex}),
     "advance of the phase for phase": Variant(replaced={"Features": PhaseAdvance}),
+    "advance of the phase, another seed, against that": Variant(
+        {"seed": 101}, {"Features": PhaseAdvance}, base="another seed"
+    ),
     "hard sign (Gumbel)": _model(sign="gumbel"),
     "plain complex mask": Variant(replaced={"phase_aware_mask": complex_mask}),
     "smooth chart": Variant(replaced={"phase_aware_mask": smooth_chart}),

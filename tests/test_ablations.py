@@ -17,7 +17,7 @@ from truenet.mask import phase_aware_mask
 from truenet.training import TrainingStep
 
 ROOT = Path(__file__).parents[1]
-VARIANTS = 19
+VARIANTS = 20
 
 
 @pytest.fixture(scope="module")
