@@ -18,7 +18,7 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 def train_and_score(name: str, arguments: argparse.Namespace) -> None:
     """One variant, in a process of its own, since it may replace a part of the network."""
-    from truenet.validation import enhance
+    from truenet.validation import score_pairs
     from truenet.weights import load_weights
     from truenet_apps.train import train
 
@@ -180,30 +180,14 @@ def train_and_score(name: str, arguments: argparse.Namespace) -> None:
     train(config, where / "run", arguments.threads, arguments.cache, every=50)
     model, facts = load_weights(where / "run" / "weights.safetensors")
     model.eval()
-    rows = []
-    for noisy in sorted((arguments.valid / "noisy").iterdir()):
-        rows.append(score(model, enhance, arguments.valid / "clean" / noisy.name, noisy))
     result = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "hours": float(facts["hours_seen"]),
-        "rows": rows,
+        "rows": score_pairs(model, arguments.valid),
     }
     temporary = where / "scores.json.part"
     temporary.write_text(json.dumps(result), encoding="utf-8")
     os.replace(temporary, where / "scores.json")
-
-
-def score(model: Any, enhance: Callable[..., Tensor], clean: Path, noisy: Path) -> dict[str, Any]:
-    """The voice alone against the clean file."""
-    import soundfile
-
-    from truenet.metrics import pesq_wb, si_sdr_db, stoi
-
-    reference, _ = soundfile.read(clean, dtype="float32")
-    mixture, _ = soundfile.read(noisy, dtype="float32")
-    voice = enhance(model, torch.from_numpy(mixture)).numpy()
-    metrics = {"pesq_wb": pesq_wb, "stoi": stoi, "si_sdr_db": si_sdr_db}
-    return {"file": noisy.name} | {key: metrics[key](reference, voice) for key in metrics}
 
 
 def write_table(work: Path) -> None:

@@ -14,7 +14,16 @@ _METRICS = {"pesq_wb": pesq_wb, "stoi": stoi, "si_sdr_db": si_sdr_db}
 
 
 def validate(model: StreamingTRUNet, folder: Path) -> dict[str, float]:
-    """Mean scores of the voice alone (faders 1, 0, 0) over `folder`/noisy against `folder`/clean.
+    """Means of `score_pairs`, of the pairs that have the score."""
+    rows = score_pairs(model, folder)
+    return {
+        name: statistics.fmean(row[name] for row in rows if row[name] == row[name])
+        for name in _METRICS
+    }
+
+
+def score_pairs(model: StreamingTRUNet, folder: Path) -> list[dict[str, float]]:
+    """Scores of the voice alone (faders 1, 0, 0), pair by pair; NaN where there is none.
 
     Args:
         model: in evaluation mode.
@@ -30,15 +39,14 @@ def validate(model: StreamingTRUNet, folder: Path) -> dict[str, float]:
         raise ValueError(
             f"validation folder {folder} has no .flac or .wav files in {folder / 'noisy'}"
         )
-    scores: dict[str, list[float]] = {name: [] for name in _METRICS}
+    rows = []
     for noisy_file in noisy_files:
         clean = _read(folder / "clean" / noisy_file.name, model.config.sample_rate_hz)
         enhanced = enhance(model, _read(noisy_file, model.config.sample_rate_hz))
-        for name, metric in _METRICS.items():
-            score = metric(clean.numpy(), enhanced.numpy())
-            if score == score:
-                scores[name].append(score)
-    return {name: statistics.fmean(values) for name, values in scores.items()}
+        rows.append(
+            {name: metric(clean.numpy(), enhanced.numpy()) for name, metric in _METRICS.items()}
+        )
+    return rows
 
 
 def merit(scores: dict[str, float]) -> float:
