@@ -54,31 +54,56 @@ def smooth_chart(logits: Tensor, sign: str, draw: bool = False) -> tuple[Tensor,
 class CompressedComplex(Features):
     """Real and imaginary part to the power of 0.3, relative to the recent level, in the place of the phase."""
 
-    def forward(
-        self, real: Tensor, imaginary: Tensor, smoothed: Tensor, counter: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As that of `Features`."""
-        features, *states = super().forward(real, imaginary, smoothed, counter)
+        features, following = super().forward(real, imaginary, state)
         power = real * real + imaginary * imaginary
         floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
         magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
         compressed = torch.exp(0.6 * features[..., 0])  # the log magnitude is halved
         parts = torch.stack([real, imaginary], dim=3) * (compressed / magnitude)[..., None]
-        return torch.cat([features[..., :2], parts], dim=3), states[0], states[1]
+        return torch.cat([features[..., :2], parts], dim=3), following
 
 
-class PhaseAdvance(Features):
-    """What the demodulated phase turned by since the last frame, in the place of the phase; nothing in the first."""
+class PhaseRelations(Features):
+    """The advance of the phase, and what the phase turns by from bin to bin: where in the window the sound is."""
 
-    def forward(
-        self, real: Tensor, imaginary: Tensor, smoothed: Tensor, counter: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As that of `Features`, of whole signals: the frame before a block is not remembered."""
-        features, *states = super().forward(real, imaginary, smoothed, counter)
-        phase = torch.view_as_complex(features[..., 2:].contiguous())
-        turned = torch.view_as_real(phase[:, 1:] * phase[:, :-1].conj())
-        turned = torch.nn.functional.pad(turned, (0, 0, 0, 0, 1, 0))
-        return torch.cat([features[..., :2], turned], dim=3), states[0], states[1]
+    @property
+    def channels(self) -> int:
+        return 6
+
+    def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """As that of `Features`."""
+        features, following = super().forward(real, imaginary, state)
+        power = real * real + imaginary * imaginary
+        floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
+        magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
+        phase = torch.complex(real / magnitude, imaginary / magnitude)
+        turned = torch.view_as_real(phase[..., :-1] * phase[..., 1:].conj())
+        turned = torch.nn.functional.pad(turned, (0, 0, 1, 0))
+        return torch.cat([features, turned], dim=3), following
+
+
+class FramesBefore(Features):
+    """All features of the two frames before as well: a first convolution that spans three frames."""
+
+    repeated = 4  # of the channels
+
+    @property
+    def channels(self) -> int:
+        return super().channels + 2 * self.repeated
+
+    def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """As that of `Features`, of whole signals: the frames before a block are not remembered."""
+        features, following = super().forward(real, imaginary, state)
+        padded = torch.nn.functional.pad(features[..., : self.repeated], (0, 0, 0, 0, 2, 0))
+        return torch.cat([features, padded[:, 1:-1], padded[:, :-2]], dim=3), following
+
+
+class LevelsBefore(FramesBefore):
+    """The log magnitudes of the two frames before as well."""
+
+    repeated = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +119,7 @@ def _model(**changes: Any) -> Variant:
     return Variant({"model": changes})
 
 
+_ADVANCE = {"features": ["log_magnitude", "pcen", "phase_advance"]}
 _PAPERS_LOSS = {"complex_spectrum": 0.0, "perceptual": 0.0, "parts": [1.0, 1.0, 1.0]}
 _UNCHANGED_VOICES = ("speed", "equalization", "clipping", "lowpass")
 VARIANTS = {
@@ -109,9 +135,17 @@ VARIANTS = {
         {"seed": 101, "model": {"features": ["log_magnitude", "pcen"]}}, base="another seed"
     ),
     "compressed complex spectrum for phase": Variant(replaced={"Features": CompressedComplex}),
-    "advance of the phase for phase": Variant(replaced={"Features": PhaseAdvance}),
+    "advance of the phase for phase": Variant({"model": _ADVANCE}),
     "advance of the phase, another seed, against that": Variant(
-        {"seed": 101}, {"Features": PhaseAdvance}, base="another seed"
+        {"seed": 101, "model": _ADVANCE}, base="another seed"
+    ),
+    "advance and bin to bin": Variant({"model": _ADVANCE}, {"Features": PhaseRelations}),
+    "advance and bin to bin, another seed, against that": Variant(
+        {"seed": 101, "model": _ADVANCE}, {"Features": PhaseRelations}, base="another seed"
+    ),
+    "advance, all of two frames before": Variant({"model": _ADVANCE}, {"Features": FramesBefore}),
+    "advance, levels of two frames before": Variant(
+        {"model": _ADVANCE}, {"Features": LevelsBefore}
     ),
     "hard sign (Gumbel)": _model(sign="gumbel"),
     "plain complex mask": Variant(replaced={"phase_aware_mask": complex_mask}),

@@ -25,10 +25,10 @@ WEIGHTS = Path(__file__).parents[1] / "truenet" / "models" / "truenet.safetensor
 def without(*channels: int) -> Callable[..., Any]:
     """The features with some of their channels at zero."""
 
-    def forward(self: Features, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features, smoothed, counter = plain(self, *arguments)
+    def forward(self: Features, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        features, state = plain(self, *arguments)
         features[..., channels] = 0
-        return features, smoothed, counter
+        return features, state
 
     plain = Features.forward
     return forward

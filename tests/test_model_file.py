@@ -11,6 +11,7 @@ import torch
 from conftest import FLOAT32_MODEL
 
 import truenet
+from truenet.config import Feature
 from truenet.metrics import si_sdr_db
 from truenet.modelfile import SHIPPED_MODEL, ModelFile
 from truenet.verification import run_calls
@@ -164,11 +165,23 @@ def test_ten_hard_minutes_leave_the_model_as_good_as_fresh(model_file: ModelFile
         assert si_sdr_db(reference, row[settled + latency :]) > expected - 0.3
 
 
-def test_export_of_other_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "features",
+    [
+        ("log_magnitude", "pcen", "demodulated_phase"),
+        ("log_magnitude", "pcen", "phase_advance"),
+        ("pcen", "log_magnitude"),
+        ("demodulated_phase", "phase_advance"),
+    ],
+)
+def test_export_of_other_weights(tmp_path: Path, features: tuple[Feature, ...]) -> None:
     """A variant goes the same way; the file says what it is; the target appears only when complete."""
     torch.manual_seed(0)
     config = truenet.TRUNetConfig(
-        hop_samples=256, encoder_channels=(8,) * 6, decoder_channels=(8,) * 5
+        hop_samples=256,
+        features=features,
+        encoder_channels=(8,) * 6,
+        decoder_channels=(8,) * 5,
     )
     from truenet.streaming import StreamingTRUNet
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 Config = TypeVar("Config")
 
-Feature = Literal["log_magnitude", "pcen", "demodulated_phase"]
+Feature = Literal["log_magnitude", "pcen", "demodulated_phase", "phase_advance"]
 
 
 @dataclasses.dataclass(frozen=True)

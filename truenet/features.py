@@ -1,22 +1,31 @@
-"""What the network sees of a spectrum: log magnitude, PCEN and demodulated phase (TRU-Net, section 2.1).
+"""What the network sees of a spectrum: log magnitude, PCEN and its phase (TRU-Net, section 2.1).
 
 - log magnitude, relative to the recent level (time constant 1 s), so that a quiet talker looks like a loud one;
 - PCEN (per-channel energy normalization, arXiv 1607.05666) with trainable constants;
 - demodulated phase: the phase less the advance 2πkR/N of bin k a hop, which for R/N = 1/4 (or 1/2) is an exact
-  quarter (half) turn: signs and swaps of real and imaginary part, no trigonometry, as a unit phasor (cos, sin).
+  quarter (half) turn: signs and swaps of real and imaginary part, no trigonometry, as a unit phasor (cos, sin);
+- phase advance: what the demodulated phase turned by since the last frame, likewise (ours: docs/ABLATIONS.md). It
+  stands still for a tone, and turns at random in noise.
 
 Magnitudes have a floor relative to the frame: without it rounding noise in empty bins becomes full-scale phase.
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
-from truenet.config import TRUNetConfig
+from truenet.config import Feature, TRUNetConfig
 
 RELATIVE_FLOOR = 1e-3  # of the frame's root mean square magnitude
 SMALLEST_POWER = 1e-12  # keeps magnitudes at 1e-6 and the smoothers above denormals
+_CHANNELS: dict[Feature, int] = {
+    "log_magnitude": 1,
+    "pcen": 1,
+    "demodulated_phase": 2,
+    "phase_advance": 2,
+}
 _LEVEL_SECONDS = 1.0
 _BLOCK_FRAMES = 128  # longest triangular matrix in `smooth`
 
@@ -44,11 +53,20 @@ def smooth(values: Tensor, coefficient: Tensor, previous: Tensor) -> Tensor:
     return torch.cat(outputs, dim=1)
 
 
+def channels_of(features: Collection[Feature]) -> list[tuple[Feature, int]]:
+    """The feature of every channel and which of its channels it is, always in this order; a phase has cos and sin."""
+    return [
+        (feature, channel)
+        for feature, channels in _CHANNELS.items()
+        for channel in range(channels)
+        if feature in features
+    ]
+
+
 class Features(nn.Module):
     """Features of spectra without DC.
 
-    Memory: `bins` smoothed magnitudes and the smoothed level (zero means that the stream starts), and the frame
-    counter modulo window / hop.
+    Memory, zeros at the start of a stream: `state_layout`.
     """
 
     level_coefficient: Tensor
@@ -59,7 +77,7 @@ class Features(nn.Module):
         super().__init__()
         self.names = config.features
         self.turns = config.window_samples // config.hop_samples
-        bins = config.bins
+        self.bins = bins = config.bins
         self.smoothing_logit = nn.Parameter(torch.tensor(math.log(0.025 / 0.975)))
         self.log_alpha = nn.Parameter(torch.full((bins,), math.log(0.98)))
         self.log_delta = nn.Parameter(torch.full((bins,), math.log(2.0)))
@@ -73,48 +91,73 @@ class Features(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Number of feature channels: the demodulated phase has two."""
-        return sum(2 if name == "demodulated_phase" else 1 for name in self.names)
+        """Number of feature channels."""
+        return len(channels_of(self.names))
 
-    def forward(
-        self, real: Tensor, imaginary: Tensor, smoothed: Tensor, counter: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def state_layout(self) -> list[tuple[str, int]]:
+        """Names and sizes of the pieces of the state, in order: smoothed magnitudes and level, where zero means that
+        the stream starts; the frame counter modulo window / hop; the last frame's phase (cos, sin)."""
+        layout = [("smoothed_magnitude_and_level", self.bins + 1)]
+        if "demodulated_phase" in self.names:
+            layout.append(("frame_counter", 1))
+        if "phase_advance" in self.names:
+            layout.append(("last_phase", 2 * self.bins))
+        return layout
+
+    def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a block of frames.
 
         Args:
             real, imaginary: (batch, frames, bins).
-            smoothed: (batch, bins + 1).
-            counter: (batch, 1), whole numbers.
+            state: (batch, sum of the sizes in `state_layout`).
 
         Returns:
-            features (batch, frames, bins, channels), next smoothed, next counter.
+            features (batch, frames, bins, channels), next state.
         """
+        names, sizes = zip(*self.state_layout, strict=True)
+        pieces = dict(zip(names, state.split(sizes, dim=1), strict=True))
         power = real * real + imaginary * imaginary
         floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
         magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
         mean = magnitude.mean(dim=2, keepdim=True)
+        smoothed = pieces["smoothed_magnitude_and_level"]
         start = torch.where(smoothed > 0, smoothed, torch.cat([magnitude, mean], dim=2)[:, 0])
         slow = smooth(magnitude, torch.sigmoid(self.smoothing_logit), start[:, :-1])
         level = smooth(mean, self.level_coefficient, start[:, -1:])
+        pieces["smoothed_magnitude_and_level"] = torch.cat([slow, level], dim=2)[:, -1]
+        phase = torch.stack([real / magnitude, imaginary / magnitude], dim=2)
         channels: list[Tensor] = []
         if "log_magnitude" in self.names:
             channels.append((torch.log(magnitude) - torch.log(level)) / 2)
         if "pcen" in self.names:
             channels.append(self._pcen(magnitude, slow))
         if "demodulated_phase" in self.names:
-            channels.extend(self._demodulate(real / magnitude, imaginary / magnitude, counter))
-        following = torch.remainder(counter + real.shape[1], self.turns)
-        return torch.stack(channels, dim=3), torch.cat([slow, level], dim=2)[:, -1], following
+            counter = pieces["frame_counter"]
+            channels.extend(self._demodulate(phase, counter))
+            pieces["frame_counter"] = torch.remainder(counter + real.shape[1], self.turns)
+        if "phase_advance" in self.names:
+            channels.extend(self._advance(phase, pieces["last_phase"]))
+            pieces["last_phase"] = phase[:, -1].flatten(1)
+        return torch.stack(channels, dim=3), torch.cat([*pieces.values()], dim=1)
 
     def _pcen(self, magnitude: Tensor, slow: Tensor) -> Tensor:
         alpha, delta, root = self.log_alpha.exp(), self.log_delta.exp(), self.log_root.exp()
         normalized = magnitude * torch.exp(-alpha * torch.log(slow))
         return (normalized + delta) ** root - delta**root
 
-    def _demodulate(
-        self, real: Tensor, imaginary: Tensor, counter: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        frames = torch.arange(real.shape[1], device=real.device)
+    def _demodulate(self, phase: Tensor, counter: Tensor) -> tuple[Tensor, Tensor]:
+        frames = torch.arange(phase.shape[1], device=phase.device)
         turn = torch.remainder(counter.round().long() + frames, self.turns)  # (batch, frames)
-        cosine, sine = self.cosine[turn], self.sine[turn]
-        return real * cosine + imaginary * sine, imaginary * cosine - real * sine
+        return turned_back(phase, torch.stack([self.cosine[turn], self.sine[turn]], dim=2))
+
+    def _advance(self, phase: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        before = torch.cat([last.unflatten(1, (1, 2, -1)), phase[:, :-1]], dim=1)
+        hop = torch.stack([self.cosine[1], -self.sine[1]])  # turned back by its opposite: turned on
+        return turned_back(phase, torch.stack(turned_back(before, hop), dim=2))
+
+
+def turned_back(phase: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """Phasors, (..., 2, bins) of cos and sin, less the phase of others."""
+    (cosine, sine), (other_cosine, other_sine) = phase.unbind(-2), by.unbind(-2)
+    return cosine * other_cosine + sine * other_sine, sine * other_cosine - cosine * other_sine

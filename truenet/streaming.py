@@ -46,8 +46,7 @@ class StreamingTRUNet(nn.Module):
         return [
             ("analysis_overlap", config.latency_samples),
             ("synthesis_overlap", config.latency_samples),
-            ("smoothed_magnitude_and_level", config.bins + 1),
-            ("frame_counter", 1),
+            *self.features.state_layout,
             ("time_gru", rows * config.time_gru_units),
         ]
 
@@ -115,14 +114,13 @@ class StreamingTRUNet(nn.Module):
 
         The synthesis overlap among the pieces is still the one of `state`.
         """
-        pieces = list(state.split([size for _, size in self.state_layout], dim=1))
+        sizes = [size for _, size in self.state_layout]
+        pieces = list(state.split([*sizes[:2], sum(sizes[2:-1]), sizes[-1]], dim=1))
         real, imaginary, pieces[0] = self.stft.analyse(audio, pieces[0])
-        features, pieces[2], pieces[3] = self.features(
-            real[..., 1:], imaginary[..., 1:], pieces[2], pieces[3]
-        )
-        hidden = pieces[4].unflatten(1, (-1, self.config.time_gru_units))
+        features, pieces[2] = self.features(real[..., 1:], imaginary[..., 1:], pieces[2])
+        hidden = pieces[3].unflatten(1, (-1, self.config.time_gru_units))
         logits, hidden = self._logits(features, hidden)
-        pieces[4] = hidden.flatten(1)
+        pieces[3] = hidden.flatten(1)
         logits = logits.to(real.dtype).permute(0, 2, 3, 1)
         sources = [
             phase_aware_mask(source, self.config.sign, draw=self.training)

@@ -31,30 +31,30 @@ def build_graph(model: StreamingTRUNet, whole_numbers: bool = False) -> onnx.Mod
     """
     config, b = model.config, GraphBuilder()
     latency, hop = config.latency_samples, config.hop_samples
-    sizes = [size for _, size in model.state_layout]
-    pieces = b.node("Split", "state", b.integers(*sizes), outputs=len(sizes), axis=1)
-    samples = b.reshape(b.node("Concat", pieces[0], "audio", axis=1), 0, -1, hop)
-    newest, turn, counter = _count(b, model, samples, pieces[3])
+    names, sizes = zip(*model.state_layout, strict=True)
+    parts = b.node("Split", "state", b.integers(*sizes), outputs=len(sizes), axis=1)
+    pieces = dict(zip(names, parts, strict=True))
+    kept = b.node("Concat", pieces["analysis_overlap"], "audio", axis=1)
+    samples = b.reshape(kept, 0, -1, hop)
+    blocks = b.node("Shape", samples, start=1, end=2)
+    newest = _newest(b, model, blocks)
     transform = Fourier(b, config.window_samples)
     frames = _frames(b, model, transform, samples, newest)
     spectrum = transform.forward(frames)
     swapped = b.node("Gather", spectrum, b.integers(1, 0), axis=2)
     turned = b.node("Mul", swapped, b.floats(np.array([[1.0], [-1.0]])))  # by a quarter turn back
-    features, smoothed = _features(b, model, spectrum, turned, turn, pieces[2])
-    logits, hidden = mask_logits(b, model, features, pieces[4], whole_numbers)
+    features = _features(b, model, (spectrum, turned), (newest, blocks), pieces)
+    logits, pieces["time_gru"] = mask_logits(b, model, features, pieces["time_gru"], whole_numbers)
     real, imaginary = _gains(b, model, logits)
     rotated = b.node("Mul", turned, imaginary)
     windows = transform.inverse(b.node("Sub", b.node("Mul", spectrum, real), rotated))
     dc = b.node("ReduceSum", frames, b.integers(2, 3))  # takes the gain of bin 1
     windows = b.node("Add", windows, b.node("Mul", dc, b.slice(real, 3, 0, 1)))
-    sums = _overlap(b, model, transform, windows, pieces[1])
-    tail = b.reshape(b.slice(samples, 1, 1 - model.features.turns), 0, latency)
-    b.node(
-        "Concat",
-        *(tail, b.slice(sums, 1, -latency), smoothed, counter, hidden),
-        axis=1,
-        outputs=OUTPUTS[1:],
-    )
+    sums = _overlap(b, model, transform, windows, pieces["synthesis_overlap"])
+    tail = b.slice(samples, 1, 1 - model.features.turns)
+    pieces["analysis_overlap"] = b.reshape(tail, 0, latency)
+    pieces["synthesis_overlap"] = b.slice(sums, 1, -latency)
+    b.node("Concat", *pieces.values(), axis=1, outputs=OUTPUTS[1:])
     bounds = (b.integers(0), b.integers(-latency), b.integers(1))
     b.node("Slice", sums, *bounds, outputs=OUTPUTS[:1])
     signal, state = ("batch", "samples"), ("batch", model.state_size)
@@ -64,18 +64,10 @@ def build_graph(model: StreamingTRUNet, whole_numbers: bool = False) -> onnx.Mod
     )
 
 
-def _count(
-    b: GraphBuilder, model: StreamingTRUNet, samples: str, counter: str
-) -> tuple[str, str, str]:
-    """The newest block of every frame (frames), its phase advance in turns (batch, frames), and the next counter."""
-    turns = model.features.turns  # also the blocks of a window
-    first, one, modulus = (b.constant(np.asarray(n, np.int64)) for n in (turns - 1, 1, turns))
-    blocks = b.node("Shape", samples, start=1, end=2)
-    newest = b.node("Range", first, b.node("Squeeze", blocks), one)
-    whole = b.node("Cast", b.node("Add", counter, b.floats(1.0)), to=TensorProto.INT64)
-    turn = b.node("Mod", b.node("Add", whole, newest), modulus)
-    following = b.node("Mod", b.node("Add", whole, blocks), modulus)
-    return newest, turn, b.node("Cast", following, to=TensorProto.FLOAT)
+def _newest(b: GraphBuilder, model: StreamingTRUNet, blocks: str) -> str:
+    """The newest block of every frame (frames), of the number of blocks."""
+    first, one = (b.constant(np.asarray(n, np.int64)) for n in (model.features.turns - 1, 1))
+    return str(b.node("Range", first, b.node("Squeeze", blocks), one))
 
 
 def _frames(
@@ -91,15 +83,24 @@ def _frames(
 
 
 def _features(
-    b: GraphBuilder, model: StreamingTRUNet, spectrum: str, turned: str, turn: str, smoothed: str
-) -> tuple[str, str]:
-    """(batch, channels, frames, bins) and the next smoothed magnitudes and level."""
+    b: GraphBuilder,
+    model: StreamingTRUNet,
+    spectrum: tuple[str, str],
+    blocks: tuple[str, str],
+    pieces: dict[str, str],
+) -> str:
+    """(batch, channels, frames, bins), of the spectrum and itself a quarter turn back; renews the pieces of the state.
+
+    Args:
+        blocks: the newest of every frame, and their number.
+    """
     features = model.features
-    power = b.node("ReduceSumSquare", spectrum, b.integers(2))
+    power = b.node("ReduceSumSquare", spectrum[0], b.integers(2))
     floor = b.node("Mul", b.node("ReduceMean", power, b.integers(3)), b.floats(RELATIVE_FLOOR**2))
     power = b.node("Clip", b.node("Add", power, floor), b.floats(SMALLEST_POWER))
     magnitude = b.node("Sqrt", power)
-    slow, level, smoothed = _smooth(b, model, magnitude, smoothed)
+    slow, level, smoothed = _smooth(b, model, magnitude, pieces["smoothed_magnitude_and_level"])
+    pieces["smoothed_magnitude_and_level"] = smoothed
     channels = []
     if "log_magnitude" in features.names:  # its factor ½ is in the first convolution
         channels.append(b.node("Log", b.node("Div", magnitude, level)))
@@ -111,13 +112,46 @@ def _features(
         power = b.node("Pow", b.node("Add", normalized, b.floats(delta)), b.floats(root))
         channels.append(b.node("Sub", power, b.floats(delta**root)))
     if "demodulated_phase" in features.names:
+        turn, pieces["frame_counter"] = _turns(b, model, *blocks, pieces["frame_counter"])
         cosine, sine = (
             b.node("Gather", b.floats(table[:, None]), turn, axis=0)
             for table in (features.cosine, features.sine)
         )
-        rotated = b.node("Add", b.node("Mul", spectrum, cosine), b.node("Mul", turned, sine))
+        rotated = b.node(
+            "Add", b.node("Mul", spectrum[0], cosine), b.node("Mul", spectrum[1], sine)
+        )
         channels.append(b.node("Div", rotated, magnitude))
-    return b.transpose(b.node("Concat", *channels, axis=2), 0, 2, 1, 3), smoothed
+    if "phase_advance" in features.names:
+        phase = b.node("Div", spectrum[0], magnitude)
+        channels.append(_advance(b, model, phase, pieces["last_phase"]))
+        pieces["last_phase"] = b.reshape(b.slice(phase, 1, -1), 0, 2 * features.bins)
+    return b.transpose(b.node("Concat", *channels, axis=2), 0, 2, 1, 3)
+
+
+def _turns(
+    b: GraphBuilder, model: StreamingTRUNet, newest: str, blocks: str, counter: str
+) -> tuple[str, str]:
+    """The phase of the hops until every frame, in turns (batch, frames), and the next counter."""
+    modulus = b.constant(np.asarray(model.features.turns, np.int64))
+    whole = b.node("Cast", b.node("Add", counter, b.floats(1.0)), to=TensorProto.INT64)
+    turn = b.node("Mod", b.node("Add", whole, newest), modulus)
+    following = b.node("Mod", b.node("Add", whole, blocks), modulus)
+    return turn, b.node("Cast", following, to=TensorProto.FLOAT)
+
+
+def _advance(b: GraphBuilder, model: StreamingTRUNet, phase: str, last: str) -> str:
+    """What the phase turned by since the last frame, less a hop's, as phase itself: (batch, frames, 2, bins)."""
+    bins, cosine, sine = model.config.bins, model.features.cosine[1], model.features.sine[1]
+    last = b.reshape(last, -1, 1, 2, bins)
+    before = b.slice(b.node("Concat", last, phase, axis=1), 1, 0, -1)
+    swapped = b.node("Gather", before, b.integers(1, 0), axis=2)
+    parts = []
+    for own, other in ((cosine, sine), (-sine, cosine)):  # a hop later; that, a quarter turn on
+        turned = b.node("Mul", before, b.floats(torch.stack([own, own])))
+        rest = b.node("Mul", swapped, b.floats(torch.stack([-other, other])))
+        product = b.node("Mul", phase, b.node("Add", turned, rest))
+        parts.append(b.node("ReduceSum", product, b.integers(2)))
+    return str(b.node("Concat", *parts, axis=2))
 
 
 def _smooth(

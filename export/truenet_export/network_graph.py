@@ -23,7 +23,7 @@ def mask_logits(
     network, channels = model.network, model.config.encoder_channels
     first = network.first.weight.detach().double().clone()
     if "log_magnitude" in model.features.names:
-        first[:, model.features.names.index("log_magnitude")] /= 2
+        first[:, 0] /= 2
     x = _conv(b, features, network.first, first)
     skips = [x]
     for encoder in cast(list[EncoderBlock], network.encoder):

@@ -89,7 +89,7 @@ def _convolution(name: str, layer: FrequencyConv, features: tuple[str, ...]) -> 
     if "log_magnitude" not in features:
         return _place(f"{name}.weight", rows)
     factors = np.ones((1, layer.in_channels, 1, 1), np.float32)
-    factors[0, features.index("log_magnitude")] = 2
+    factors[0, 0] = 2
     return _place(f"{name}.weight", rows, factors)
 
 
