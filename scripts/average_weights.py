@@ -16,9 +16,7 @@ import torch
 
 from truenet.grids import GRIDS
 from truenet.streaming import StreamingTRUNet
-from truenet.weights import load_weights, save_weights, weights_sha256
-
-_OF_ONE = ("pesq_wb", "stoi", "si_sdr_db", "seed")  # true of one of them at most
+from truenet.weights import FACTS_OF_ONE_RUN, load_weights, save_weights, weights_sha256
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def mean(files: list[Path]) -> tuple[StreamingTRUNet, dict[str, str]]:
         }
     )
     _, most = max(loaded, key=lambda pair: float(pair[1].get("hours_seen", "0")))
-    facts = {name: fact for name, fact in most.items() if name not in _OF_ONE}
+    facts = {name: fact for name, fact in most.items() if name not in FACTS_OF_ONE_RUN}
     return model, {**facts, "mean_of": " ".join(weights_sha256(file)[:16] for file in files)}
 
 

@@ -18,9 +18,7 @@ from truenet.config import Feature
 from truenet.features import channels_of
 from truenet.grids import GRIDS
 from truenet.streaming import StreamingTRUNet
-from truenet.weights import load_weights, save_weights, weights_sha256
-
-_OF_BEFORE = ("pesq_wb", "stoi", "si_sdr_db", "seed")
+from truenet.weights import FACTS_OF_ONE_RUN, load_weights, save_weights, weights_sha256
 
 
 def main() -> None:
@@ -39,7 +37,7 @@ def main() -> None:
         sys.exit(str(error))
     if GRIDS in facts:
         sys.exit(f"{given.weights} has weights in whole numbers; give those it was made of")
-    facts = {name: fact for name, fact in facts.items() if name not in _OF_BEFORE}
+    facts = {name: fact for name, fact in facts.items() if name not in FACTS_OF_ONE_RUN}
     facts["made_from"] = weights_sha256(given.weights)
     save_weights(with_features(model, tuple(given.features)), given.output, facts)
 

@@ -304,7 +304,11 @@ def _initial_model(config: TrainingConfig) -> tuple[StreamingTRUNet, dict[str, s
         return StreamingTRUNet(config.model), {}
     model, facts = load_weights(Path(config.initial_weights))
     if model.config != config.model:
-        raise ValueError(f"initial_weights {config.initial_weights} belong to another model config")
+        ours, theirs = to_dict(config.model), to_dict(model.config)
+        raise ValueError(
+            f"initial_weights {config.initial_weights} belong to another model config (it differs in: "
+            f"{', '.join(key for key in ours if ours[key] != theirs[key])}); give theirs as `model`"
+        )
     if GRIDS in facts:
         attach(model, Grids.from_text(facts[GRIDS]))
     return model, facts

@@ -12,6 +12,8 @@ from truenet.config import TRUNetConfig, from_dict, to_dict
 from truenet.grids import GRIDS, Grids, plain_state, remove_batch_norms
 from truenet.streaming import StreamingTRUNet
 
+# Not true any more of what is made of a run's weights.
+FACTS_OF_ONE_RUN = ("pesq_wb", "stoi", "si_sdr_db", "seed")
 _FORMAT = "truenet-weights-1"
 
 
