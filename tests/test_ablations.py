@@ -86,7 +86,7 @@ def test_the_table_gives_differences_with_intervals(
     text = page.read_text("utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "| as shipped | 1,234 | 2.13 G | 2.000 | 0.900 | 9.00 |" in text
+    assert "| the paper's network | 1,234 | 2.13 G | 2.000 | 0.900 | 9.00 |" in text
     # Student's t of two values that are 0.2 apart: 12.706 × 0.1
     assert "| hop of 256 | 1,234 | 1.07 G | −0.200 ± 1.271 | +0.000 ± 0.000 |" in text
     assert "old" not in text
