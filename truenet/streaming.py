@@ -110,7 +110,7 @@ class StreamingTRUNet(nn.Module):
     def masks(
         self, audio: Tensor, state: Tensor
     ) -> tuple[Masks, tuple[Tensor, Tensor], list[Tensor]]:
-        """Masks of a block, its spectrum (real, imaginary) and the pieces of the next state.
+        """Masks of a block, its spectrum (real, imaginary) and the next state in four: overlaps, features, GRU.
 
         The synthesis overlap among the pieces is still the one of `state`.
         """
