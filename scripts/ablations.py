@@ -29,7 +29,7 @@ from torch import Tensor
 from truenet import streaming
 from truenet.config import TRUNetConfig, from_dict
 from truenet.cost import count_macs_per_frame
-from truenet.features import RELATIVE_FLOOR, SMALLEST_POWER, Features
+from truenet.features import Features, floored_magnitude
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "ablation.json"
@@ -57,9 +57,7 @@ class CompressedComplex(Features):
     def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As that of `Features`."""
         features, following = super().forward(real, imaginary, state)
-        power = real * real + imaginary * imaginary
-        floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
-        magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
+        magnitude = floored_magnitude(real, imaginary)
         compressed = torch.exp(0.6 * features[..., 0])  # the log magnitude is halved
         parts = torch.stack([real, imaginary], dim=3) * (compressed / magnitude)[..., None]
         return torch.cat([features[..., :2], parts], dim=3), following
@@ -75,9 +73,7 @@ class PhaseRelations(Features):
     def forward(self, real: Tensor, imaginary: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """As that of `Features`."""
         features, following = super().forward(real, imaginary, state)
-        power = real * real + imaginary * imaginary
-        floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
-        magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
+        magnitude = floored_magnitude(real, imaginary)
         phase = torch.complex(real / magnitude, imaginary / magnitude)
         turned = torch.view_as_real(phase[..., :-1] * phase[..., 1:].conj())
         turned = torch.nn.functional.pad(turned, (0, 0, 1, 0))

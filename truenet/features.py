@@ -53,6 +53,13 @@ def smooth(values: Tensor, coefficient: Tensor, previous: Tensor) -> Tensor:
     return torch.cat(outputs, dim=1)
 
 
+def floored_magnitude(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Magnitude of spectra (batch, frames, bins), with the floor that this module describes."""
+    power = real * real + imaginary * imaginary
+    floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
+    return (power + floor).clamp(min=SMALLEST_POWER).sqrt()
+
+
 def channels_of(features: Collection[Feature]) -> list[tuple[Feature, int]]:
     """The feature of every channel and which of its channels it is, always in this order; a phase has cos and sin."""
     return [
@@ -117,9 +124,7 @@ class Features(nn.Module):
         """
         names, sizes = zip(*self.state_layout, strict=True)
         pieces = dict(zip(names, state.split(sizes, dim=1), strict=True))
-        power = real * real + imaginary * imaginary
-        floor = RELATIVE_FLOOR**2 * power.mean(dim=2, keepdim=True)
-        magnitude = (power + floor).clamp(min=SMALLEST_POWER).sqrt()
+        magnitude = floored_magnitude(real, imaginary)
         mean = magnitude.mean(dim=2, keepdim=True)
         smoothed = pieces["smoothed_magnitude_and_level"]
         start = torch.where(smoothed > 0, smoothed, torch.cat([magnitude, mean], dim=2)[:, 0])
