@@ -38,6 +38,7 @@ QUICK = {
     "strengths": [1.0],
     "report_mixtures": 2,
     "warmup_steps": 1,
+    "precision": "float32",  # two runs are compared, and auto goes by a measured time
 }
 RATE_HZ = 16_000
 

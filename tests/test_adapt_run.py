@@ -85,6 +85,24 @@ def test_stopped_and_resumed_equals_uninterrupted(method: Method, tmp_path: Path
     assert whole.best_step == pieces.best_step
 
 
+@pytest.mark.parametrize(("half_seconds", "chosen"), [(0.5, "bfloat16"), (0.9, "float32")])
+def test_the_precision_goes_by_the_time_of_a_step(
+    half_seconds: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(run: Adaptation) -> float:
+        return half_seconds if run.model.mixed_precision else 1.0
+
+    monkeypatch.setattr(Adaptation, "seconds_a_step", seconds)
+    run = adaptation(settings(precision="auto"))
+    assert run.choose_precision() == (half_seconds if chosen == "bfloat16" else 1.0)
+    assert run.config.precision == chosen
+    assert run.model.mixed_precision == (chosen == "bfloat16")
+    assert [seen.step for seen in run.history] == [0]
+    given = adaptation(settings(precision="float32"))
+    given.choose_precision()
+    assert given.config.precision == "float32"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_frozen_stays_and_the_adapter_gives_what_was_trained(
     method: Method, tmp_path: Path

@@ -47,7 +47,8 @@ class AdaptConfig:
     most_lost_pesq: in the original domain, on those, by a strength that may be chosen.
     report_mixtures: held-out mixtures of each domain in the report.
     loss, starts: those that the base was trained with.
-    precision: of the network in a training step; auto takes bfloat16 where it is clearly faster.
+    precision: of the network in a training step; auto takes bfloat16 where it is measured to be clearly faster, so only
+        a run with a given precision can be made again bit for bit.
     mixing, old_mixing: of the new and of the original domain; their folders are not used, nor `mixing.snr_db`.
     """
 

@@ -124,7 +124,8 @@ class Job:
         self._keep_settings(identity, minutes)
         left = (self.config.steps - self.adaptation.step) * seconds * 1.15 / 60
         self.say(
-            f"{self.config.steps - self.adaptation.step} steps, about {max(left, 0.1):.1f} minutes"
+            f"{self.config.steps - self.adaptation.step} steps in {self.config.precision}, "
+            f"about {max(left, 0.1):.1f} minutes"
         )
 
     def _domains(
