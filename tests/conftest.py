@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +20,15 @@ STAND_IN_SHARES = (0.5, 0.25, 0.25)
 os.environ.setdefault("GLIBC_TUNABLES", "")
 # A shell's background job ignores Ctrl-C, and so would the commands that tests start from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same examples every time and however slow the machine, so that what fails is the change;
+# --hypothesis-profile=default looks for new ones.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 TINY = TRUNetConfig(
     encoder_channels=(4, 8, 8, 8, 8, 8),
     frequency_gru_units=4,

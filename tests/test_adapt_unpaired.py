@@ -31,7 +31,7 @@ def talk_and_noise() -> tuple[Samples, Samples]:
     return voice * np.float32(0.1), noise * np.float32(0.01)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-40, 0), st.floats(-20, 0))
 def test_what_is_turned_down_is_what_is_measured(noise_db: float, voice_db: float) -> None:
     voice, noise = talk_and_noise()

@@ -49,7 +49,7 @@ def test_what_is_kept_is_in_step_in_every_band(stand_in: Path, noise: Noise, rat
     np.testing.assert_allclose(out, STAND_IN_SHARES[0] * audio, atol=2e-4)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     cuts=st.lists(st.integers(0, 12_000), max_size=8),
     rate_hz=st.sampled_from([8000, 16_000, 44_100, 48_000]),

@@ -37,7 +37,7 @@ def test_faders_at_one_return_the_input_latency_samples_later(
     np.testing.assert_allclose(stream(enhancer, audio, block), audio, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 3000), max_size=12))
 def test_every_block_returns_as_many_samples_and_cuts_do_not_matter(
     stand_in: Path, noise: Noise, cuts: list[int]

@@ -78,7 +78,7 @@ def often() -> Mixer:
 
 
 @given(seed=st.integers(0, 2**31), step=st.integers(0, 2**31), crops=st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_draw_is_finite_bounded_and_adds_up(seed: int, step: int, crops: int) -> None:
     batch = mixer(seed=seed, silence=True).batch(step, crops)
     assert torch.equal(batch.mixture, batch.voice + batch.room + batch.noise)

@@ -53,7 +53,7 @@ def run_constants(head: ConstantNodes, names: list[str]) -> list[np.ndarray]:
     return session.run(names, {})
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(WIDTHS), st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_onnxruntime_unpacks_what_was_packed(bits: int, sizes: list[int]) -> None:
     generator = np.random.default_rng(sum(sizes))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from partialgrad.bits import pack_bits, unpack_bits
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 9), max_size=4), st.integers(0, 99), st.randoms())
 def test_there_and_back(shape: list[int], seed: int, order: st.DataObject) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -33,7 +33,7 @@ def check_against_autograd(
         torch.testing.assert_close(got, want, **TOLERANCE)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_dense(data: st.DataObject) -> None:
     torch.manual_seed(data.draw(st.integers(0, 99)))
@@ -44,7 +44,7 @@ def test_dense(data: st.DataObject) -> None:
     check_against_autograd(Dense(), x, weight, chosen, chosen, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_convolution(data: st.DataObject) -> None:
     torch.manual_seed(data.draw(st.integers(0, 99)))

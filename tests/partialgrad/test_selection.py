@@ -10,7 +10,7 @@ from partialgrad.selection import Blocks, Random, Scores, Selector, WeightNorm, 
 SELECTORS: list[Selector] = [Random(), Random(7), Blocks(), Blocks(3), WeightNorm()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(SELECTORS), st.integers(1, 40), st.data())
 def test_r_distinct_columns_whatever_else_draws_numbers(
     selector: Selector, columns: int, data: st.DataObject
