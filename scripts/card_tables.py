@@ -66,7 +66,7 @@ def facts(scores: dict[str, Report]) -> str:
     macs = weights["multiply-accumulates a second"] / 1e9
     whole_ms = model["latency_ms"] + 1000 * model["hop_samples"] / model["sample_rate_hz"]
     lengths = f"{model['hop_samples']}, {model['window_samples']} samples"
-    sha, commit = model["weights_sha256"][:16], weights["commit"][:12]
+    sha, (commit, _, dirty) = model["weights_sha256"][:16], weights["commit"].partition("-")
     lines = {
         "network": model["name"],
         "parameters": f"{weights['parameters']:,}",
@@ -76,7 +76,7 @@ def facts(scores: dict[str, Report]) -> str:
         "file": f"`{model['file']}`, {model['bytes']:,} bytes, {model['precision']}",
         "heard in training": f"{float(weights['hours_seen']):.1f} hours of mixtures",
         "training data": model["training_data"],
-        "weights": f"SHA-256 `{sha}…`, made at commit `{commit}`",
+        "weights": f"SHA-256 `{sha}…`, made at commit `{commit[:12]}`{' with changes' if dirty else ''}",
         "licence": model["licence"],
     }
     return table(["", ""], ([name, value] for name, value in lines.items()), right=False)

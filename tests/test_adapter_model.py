@@ -89,7 +89,11 @@ def test_without_the_training_extra_it_says_how(
     without_training_extra(monkeypatch)
     done = enhance("in.wav", "--adapter", "a.adapter")
     assert done.exit_code == 1
-    for words in ("safetensors is needed", "pip install 'truenet[train]'", "--model a.onnx"):
+    for words in (
+        "safetensors is needed",
+        "pip install ./finetune ./data '.[train]'",
+        "--model a.onnx",
+    ):
         assert words in done.output
     assert not kept(place)
 

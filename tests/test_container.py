@@ -26,7 +26,7 @@ def test_without_pyav_the_error_names_the_extra(
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     (tmp_path / "a.m4a").write_bytes(b"anything")
-    with pytest.raises(ValueError, match=r"a.m4a: .m4a files need PyAV; .*'truenet\[av\]'"):
+    with pytest.raises(ValueError, match=r"a.m4a: .m4a files need PyAV; .*'.\[av\]'"):
         open_audio(tmp_path / "a.m4a")
 
 
@@ -34,7 +34,7 @@ def test_without_pyav_the_error_names_the_extra(
     ("name", "codec"), [("a.m4a", "aac"), ("a.mkv", "pcm_s16le"), ("a.mov", "alac")]
 )
 def test_the_audio_track_is_read(tmp_path: Path, noise: Noise, name: str, codec: str) -> None:
-    av = pytest.importorskip("av", reason="needs PyAV: pip install 'truenet[av]'")
+    av = pytest.importorskip("av", reason="needs PyAV: pip install '.[av]'")
     time = np.arange(48_000) / 48_000
     tone = (0.5 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
     audio = np.stack([tone, -tone], axis=1)
@@ -57,7 +57,7 @@ def test_the_audio_track_is_read(tmp_path: Path, noise: Noise, name: str, codec:
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
 def test_what_is_no_container(tmp_path: Path, content: bytes) -> None:
-    pytest.importorskip("av", reason="needs PyAV: pip install 'truenet[av]'")
+    pytest.importorskip("av", reason="needs PyAV: pip install '.[av]'")
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(ValueError, match=r"a.mp4: not a file that can be read"):
         open_audio(tmp_path / "a.mp4")

@@ -70,7 +70,7 @@ def test_what_one_command_needs_may_be_absent(
         "microphone": "apt install libportaudio2",
         "sound server": "pactl",
         "web page": "npm run build",
-        "av": "pip install 'truenet[av]'",
+        "av": "pip install '.[av]'",
     }.items():
         assert findings[name]["state"] == doctor.ABSENT
         assert remedy in findings[name]["found"]

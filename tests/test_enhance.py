@@ -170,7 +170,7 @@ def test_existing_outputs_are_kept(stand_in: Path, noise: Noise) -> None:
 
 
 def test_plot(stand_in: Path, noise: Noise) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'truenet[plot]'")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[plot]'")
     soundfile.write("a.wav", noise(20_000), 48_000)
     assert enhance("a.wav", "--plot", "--model", stand_in).exit_code == 0
     assert files() == ["a.wav", "a_enhanced.png", "a_enhanced.wav"]

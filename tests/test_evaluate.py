@@ -11,6 +11,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from truenet import evaluation
+from truenet.extras import how_to_install
 from truenet.metrics import METRICS as METRICS_OF_ALL_KINDS
 from truenet_apps.main import app
 
@@ -128,7 +129,7 @@ def test_a_missing_package_names_the_command(
     result = run(folders, "--enhanced", str(folders / "enhanced"))
     assert result.exit_code == 1
     assert module.removesuffix(".stats") in result.stderr
-    assert "is not installed; run: pip install 'truenet[train]'" in result.stderr
+    assert f"is not installed; {how_to_install('train')}" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -44,7 +44,7 @@ def test_a_virtual_microphone_is_an_output(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    assert "pip install 'truenet[live]'" in complaint()
+    assert "pip install '.[live]'" in complaint()
 
 
 def test_without_portaudio_the_packages_are_named(

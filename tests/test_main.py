@@ -34,7 +34,7 @@ def test_help_loads_nothing_heavy(command: str) -> None:
         (ImportError("sounddevice is not installed"), "sounddevice is not installed"),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
-            "torch is not installed; run: pip install 'truenet[train]'",
+            "torch is not installed; in a clone of truenet run: pip install ./finetune ./data '.[train]'",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_rnnoise_gets_whole_frames_of_16_bits(monkeypatch: pytest.MonkeyPatch) -
 def test_a_missing_package_names_the_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("noisereduce", "pywebrtc_audio", "pyrnnoise", "pyrnnoise.rnnoise"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r"run: pip install 'truenet\[benchmark\]'"):
+    with pytest.raises(ImportError, match=r"run: pip install '.\[benchmark\]'"):
         PEERS[name].run(np.zeros(480, np.float32), 48_000)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'truenet[plot]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[plot]'")
 
 from truenet_apps.plot import Panel, write_plot
 from truenet_apps.spectrogram import Spectrogram

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from truenet.audio import AudioInfo, check_info, damaged
+from truenet.extras import how_to_install
 from truenet.fifo import SampleFifo, Samples
 
 
@@ -22,7 +23,7 @@ class ContainerReader:
             import av
         except ImportError as error:
             raise ValueError(
-                f"{path}: {path.suffix} files need PyAV; install it: pip install 'truenet[av]'"
+                f"{path}: {path.suffix} files need PyAV; {how_to_install('av')}"
             ) from error
         self._av = av
         self._path = path

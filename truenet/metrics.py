@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from truenet import composite, kept
 from truenet.composite import Ratings
+from truenet.extras import how_to_install
 
 SAMPLE_RATE_HZ = 16_000
 # P.862.3 recommends 8 to 30 s, and the package `pesq` overruns its memory at more than 50
@@ -236,9 +237,7 @@ def scoring_package(name: str, extra: str = "train") -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
-        raise ImportError(
-            f"{package} is not installed; run: pip install 'truenet[{extra}]'"
-        ) from error
+        raise ImportError(f"{package} is not installed; {how_to_install(extra)}") from error
 
 
 _SINGLE: dict[str, Metric] = {

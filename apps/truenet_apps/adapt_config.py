@@ -46,7 +46,7 @@ class AdaptConfig:
     trial_mixtures: of each domain, to choose the strength on; neither trained on nor reported on.
     most_lost_pesq: in the original domain, on those, by a strength that may be chosen.
     report_mixtures: held-out mixtures of each domain in the report.
-    loss, starts: those that the base was trained with.
+    loss, starts: by default those of the fourteenth run (docs/LOG.md).
     precision: of the network in a training step; auto takes bfloat16 where it is measured to be clearly faster, so only
         a run with a given precision can be made again bit for bit.
     mixing, old_mixing: of the new and of the original domain; their folders are not used, nor `mixing.snr_db`.

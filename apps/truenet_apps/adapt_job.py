@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import distributed as dist
 
 from truenet.config import read_config, to_dict
+from truenet.extras import how_to_install
 from truenet.grids import GRIDS, Grids
 from truenet.modelfile import ModelFile
 from truenet.verification import voice_alone
@@ -294,7 +295,7 @@ class Job:
         try:
             return adapt_report.picture(self.adaptation.history, signals, rate_hz)
         except ModuleNotFoundError as error:
-            self.say(f"no picture, {error.name} is not installed; run: pip install 'truenet[plot]'")
+            self.say(f"no picture, {error.name} is not installed; {how_to_install('plot')}")
             return None
 
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from truenet import __version__
+from truenet.extras import how_to_install
 from truenet.modelfile import SHIPPED_MODEL
 
 SHIPPED_WEIGHTS = SHIPPED_MODEL.with_name("truenet.safetensors")
@@ -60,7 +61,7 @@ def _make(adapter: Path, path: Path) -> None:
             model, facts = merged(SHIPPED_SMALL_WEIGHTS, adapter)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"to merge {adapter}, {error.name} is needed and not installed; run: pip install 'truenet[train]'. "
+            f"to merge {adapter}, {error.name} is needed and not installed; {how_to_install('train')}. "
             f"Or use the model that `truenet adapt` wrote beside it, which needs nothing: --model {ready}"
         ) from error
     try:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from truenet.extras import how_to_install
+
 OK, ABSENT, SLOW, BROKEN = "ok", "absent", "slow", "BROKEN"
 NEEDED = ("numpy", "onnxruntime", "soundfile", "soxr", "rich")
 EXTRAS = {"av": "sound of videos and .m4a", "matplotlib": "--plot", "torch": "train, adapt, export"}
@@ -88,7 +90,7 @@ def _extra(package: str, use: str) -> str:
         return _version(package)
     except ModuleNotFoundError as error:
         extra = PIP_EXTRAS.get(package, package)
-        raise ValueError(f"for {use}: pip install 'truenet[{extra}]'") from error
+        raise ValueError(f"for {use}, {how_to_install(extra)}") from error
 
 
 def _model() -> Iterator[Finding]:

@@ -49,7 +49,7 @@ def enhance(
     quiet: options.Quiet = False,
     version: options.Version = False,
 ) -> None:
-    """Take noise and echo out of recorded speech.
+    """Take noise and reverberation out of recorded speech.
 
     Any format, sample rate and channels; what comes out is of the same kind, aligned and as long.
     """

@@ -34,7 +34,7 @@ Inputs = Annotated[
 
 Voice = Annotated[float, _sound("--voice", metavar="DB", text="Level of the voice.")]
 Room = Annotated[
-    float, _sound("--room", metavar="DB", text="Level of the room's echo; -inf removes it.")
+    float, _sound("--room", metavar="DB", text="Level of the reverberation; -inf removes it.")
 ]
 Noise = Annotated[
     float, _sound("--noise", metavar="DB", text="Level of the noise; -inf removes it.")

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from truenet.extras import how_to_install
 from truenet.suffixes import CONTAINERS, READABLE, SUFFIXES
 
 PARTS = ("voice", "room", "noise")
@@ -91,7 +92,7 @@ class Naming:
         if self.overwrite and self.skip_existing:
             raise ValueError("--overwrite and --skip-existing exclude each other; choose one")
         if self.plot and importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("--plot needs matplotlib; install it: pip install 'truenet[plot]'")
+            raise ValueError(f"--plot needs matplotlib; {how_to_install('plot')}")
         wanted = self.suffix if self.file is None or self.file == PIPE else self.file.suffix
         if wanted is not None and wanted.lower() not in SUFFIXES:
             raise ValueError(f"cannot write {wanted} files; use one of {' '.join(SUFFIXES)}")

@@ -26,7 +26,7 @@ def live(
     model: Model = None,
     show_devices: options.ListDevices = False,
 ) -> None:
-    """Take noise and echo out of what the microphone hears, while it hears it.
+    """Take noise and reverberation out of what the microphone hears, while it hears it.
 
     Use headphones: there is no echo cancellation. Keys: v r n lower voice, room and noise, V R N raise them, b is the
     bypass, q or Ctrl-C ends.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from truenet.extras import how_to_install
 from truenet_apps.live_devices import Device
 from truenet_apps.live_engine import LiveEngine
 
@@ -33,9 +34,7 @@ def import_sounddevice() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "sounddevice":
             raise
-        raise ValueError(
-            "sounddevice is not installed; run: pip install 'truenet[live]'"
-        ) from error
+        raise ValueError(f"sounddevice is not installed; {how_to_install('live')}") from error
     except (
         OSError
     ) as error:  # the wheels for macOS and Windows bring PortAudio, others need the system's

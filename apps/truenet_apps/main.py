@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from truenet.extras import how_to_install
 from truenet_apps.adapt import adapt
 from truenet_apps.bench import bench
 from truenet_apps.doctor import doctor
@@ -29,7 +30,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            message = f"{error.name} is not installed; run: pip install 'truenet[train]'"
+            message = f"{error.name} is not installed; {how_to_install('train')}"
         except (ValueError, OSError, ImportError) as error:
             message = str(error)
         typer.echo(f"{ctx.info_name}: {message}", err=True)

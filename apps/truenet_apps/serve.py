@@ -59,7 +59,7 @@ def require_page(folder: Path) -> None:
     if not (folder / "index.html").is_file():
         raise ValueError(
             "the web page is not built here; with node 20 or newer, in a clone of the repository: "
-            "cd apps/web && npm ci && npm run build"
+            "(cd apps/web && npm ci && npm run build) && pip install ."
         )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="JSON file: see runs in docs/TRAINING.md.")],
+    config: Annotated[Path, typer.Argument(help="JSON file: see recipes/ and docs/TRAINING.md.")],
     folder: Annotated[
         Path | None,
         typer.Option("--folder", "-o", help="Run folder; runs/NAME_OF_CONFIG if left out."),
