@@ -20,7 +20,7 @@ STAND_IN_SHARES = (0.5, 0.25, 0.25)
 os.environ.setdefault("GLIBC_TUNABLES", "")
 # A shell's background job ignores Ctrl-C, and so would the commands that tests start from there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# The same examples every time and however slow the machine, so that what fails is the change;
+# The same examples for the same code, however slow the machine, so that what fails is the change;
 # --hypothesis-profile=default looks for new ones.
 hypothesis.settings.register_profile(
     "repeatable",

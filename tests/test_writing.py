@@ -88,6 +88,19 @@ def test_a_file_that_is_not_finished_leaves_nothing(tmp_path: Path, noise: Noise
     assert (tmp_path / "old.wav").read_bytes() == b"old"
 
 
+def test_a_signal_while_it_is_opened_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, *_: object, **__: object) -> None:
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soundfile, "SoundFile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        FileWriter(tmp_path / "a.wav", info(), "WAV", "PCM_16")
+    assert not list(tmp_path.iterdir())
+
+
 def test_tags_are_kept(tmp_path: Path, noise: Noise) -> None:
     source = AudioInfo(16_000, 1, "FLAC", "PCM_16", 10, tags={"title": "Hall", "artist": "Ada"})
     with FileWriter(tmp_path / "a.flac", source, "FLAC", "PCM_16") as writer:

@@ -101,12 +101,14 @@ class FileWriter:
                 format=container_for(format_, subtype, source.channels, source.samples),
                 compression_level=COMPRESSION.get(subtype),
             )
-        except (soundfile.LibsndfileError, RuntimeError) as error:
+            for tag, text in source.tags.items():
+                with contextlib.suppress(soundfile.LibsndfileError):  # formats differ in their tags
+                    setattr(self._file, tag, text)
+        except BaseException as error:  # a signal too, for nobody can close this yet
             self._discard()
-            raise ValueError(_why_not(path, source, format_, subtype)) from error
-        for tag, text in source.tags.items():
-            with contextlib.suppress(soundfile.LibsndfileError):  # formats differ in what they keep
-                setattr(self._file, tag, text)
+            if isinstance(error, (soundfile.LibsndfileError, RuntimeError)):
+                raise ValueError(_why_not(path, source, format_, subtype)) from error
+            raise
 
     def write(self, block: Samples) -> None:
         values, clipped = quantize(block, self._subtype)
