@@ -10,7 +10,15 @@ from typing import Any
 from truenet.evaluation import Pair, Row, summarize
 
 OURS = "truenet"
-PEERS = {"noisereduce": "noisereduce", "webrtc": "WebRTC NS", "rnnoise": "RNNoise"}
+PEERS = {
+    "noisereduce": "noisereduce",
+    "webrtc": "WebRTC NS",
+    "rnnoise": "RNNoise",
+    "fastenhancer": "FastEnhancer-T",
+    "dtln": "DTLN",
+    "gtcrn": "GTCRN",
+    "deepfilternet": "DeepFilterNet3",
+}
 METRICS = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "si_sdr_db": "SI-SDR, dB"}
 DATA = Path(__file__).parents[1] / "docs" / "DATA.md"
 HARM_STOI, HARM_PESQ = -0.05, -0.1

