@@ -5,9 +5,11 @@ import types
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from truenet import peers
 from truenet.peers import PEERS, Peer, PeerEnhance, Samples
+from truenet_apps.main import app
 
 
 def late(samples: Samples, rate_hz: int) -> Samples:
@@ -89,6 +91,11 @@ def test_a_missing_package_names_the_command(name: str, monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"run: pip install '.\[benchmark\]'"):
         PEERS[name].run(np.zeros(480, np.float32), 48_000)
+
+
+def test_the_help_names_all() -> None:
+    help_ = " ".join(CliRunner().invoke(app, ["evaluate", "--help"]).output.split())
+    assert all(name in help_ for name in PEERS)
 
 
 def test_an_unknown_peer_is_refused_with_the_names() -> None:

@@ -38,7 +38,10 @@ def evaluate(
     ] = None,
     peer: Annotated[
         str | None,
-        typer.Option(help="Run another suppressor from PyPI: noisereduce, webrtc or rnnoise."),
+        typer.Option(
+            help="Run another suppressor from PyPI: noisereduce, webrtc, rnnoise, fastenhancer, dtln, gtcrn or "
+            "deepfilternet."
+        ),
     ] = None,
     voice: Annotated[float, typer.Option(help="Level of the voice in dB.")] = 0.0,
     room: Annotated[
