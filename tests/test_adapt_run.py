@@ -85,16 +85,16 @@ def test_stopped_and_resumed_equals_uninterrupted(method: Method, tmp_path: Path
     assert whole.best_step == pieces.best_step
 
 
-@pytest.mark.parametrize(("half_seconds", "chosen"), [(0.5, "bfloat16"), (0.9, "float32")])
+@pytest.mark.parametrize(("bfloat16_seconds", "chosen"), [(0.5, "bfloat16"), (0.9, "float32")])
 def test_the_precision_goes_by_the_time_of_a_step(
-    half_seconds: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+    bfloat16_seconds: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seconds(run: Adaptation) -> float:
-        return half_seconds if run.model.mixed_precision else 1.0
+        return bfloat16_seconds if run.model.mixed_precision else 1.0
 
     monkeypatch.setattr(Adaptation, "seconds_a_step", seconds)
     run = adaptation(settings(precision="auto"))
-    assert run.choose_precision() == (half_seconds if chosen == "bfloat16" else 1.0)
+    assert run.choose_precision() == (bfloat16_seconds if chosen == "bfloat16" else 1.0)
     assert run.config.precision == chosen
     assert run.model.mixed_precision == (chosen == "bfloat16")
     assert [seen.step for seen in run.history] == [0]

@@ -8,8 +8,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from truenet import peer_graphs
+from truenet.fifo import Samples
 from truenet.peer_graphs import FrameGraph
-from truenet.peers import PEERS, PeerEnhance, Samples
+from truenet.peers import PEERS, PeerEnhance
 from truenet.verification import CHECK_RECORDING
 
 pytest.importorskip("onnx", reason="needs onnx to write graphs")
@@ -48,7 +49,7 @@ def test_gtcrn_splits_and_joins(
 def test_dtln_splits_and_joins(
     length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its second graph learned that four frames overlap; these do nothing to noise without phase."""
+    """Its second graph learned that four frames overlap; the one here changes nothing, so they add up."""
     graphs = iter([all_pass, graph(tmp_path, [1, 1, 512])])
     monkeypatch.setattr(peer_graphs, "graph_of", lambda *_: next(graphs))
     output = PEERS["dtln"].run(noise(length), 16_000)

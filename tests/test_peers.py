@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from truenet import peers
-from truenet.peers import PEERS, Peer, PeerEnhance, Samples
+from truenet.fifo import Samples
+from truenet.peers import PEERS, Peer, PeerEnhance
 from truenet_apps.main import app
 
 

@@ -14,9 +14,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from truenet.fifo import Samples
 from truenet.modelfile import open_session
-
-Samples = NDArray[np.float32]
 
 WINDOW_SAMPLES = 512
 

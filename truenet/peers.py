@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from truenet import peer_graphs
+from truenet.fifo import Samples
 from truenet.metrics import scoring_package
 from truenet.verification import CHECK_RECORDING
-
-Samples = NDArray[np.float32]
 
 _EXTRA = "benchmark"
 _LONGEST_DELAY_SECONDS = 0.2

@@ -9,6 +9,7 @@ import torch
 
 from truenet.config import MixingConfig
 from truenet.evaluation import find_pairs
+from truenet.extras import how_to_install
 from truenet.levels import active_level_db
 from truenet.mixing import Mixer, Mixture
 from truenet.rooms import Rooms
@@ -178,8 +179,7 @@ def open_data() -> tuple[Split, Split, dict[Part, Rooms]]:
         import truenet_data
     except ModuleNotFoundError as error:
         raise ValueError(
-            "the open recordings that yours are mixed with are not installed; "
-            "in the repository run: pip install ./data"
+            f"the open recordings that yours are mixed with are not installed; {how_to_install('train')}"
         ) from error
     train = {
         kind: Recordings.from_folders([truenet_data.folder("train", kind)])
