@@ -8,12 +8,12 @@ that `peer_graphs` names.
 import dataclasses
 import functools
 import importlib.metadata
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
 from truenet import peer_graphs
 from truenet.fifo import Samples
@@ -51,9 +51,9 @@ class PeerEnhance:
     def __call__(self, samples: Samples, sample_rate_hz: int) -> Samples:
         rate_hz = PEERS[self.name].sample_rate_hz or sample_rate_hz
         delay = delay_samples(self.name, rate_hz)
-        there = np.ascontiguousarray(soxr.resample(samples, sample_rate_hz, rate_hz), np.float32)
+        there = _resampled(samples, sample_rate_hz, rate_hz)
         late = PEERS[self.name].run(np.pad(there, (0, delay)), rate_hz)[delay:]
-        back = soxr.resample(late, rate_hz, sample_rate_hz)[: len(samples)]
+        back = _resampled(late, rate_hz, sample_rate_hz)[: len(samples)]
         return np.pad(back, (0, len(samples) - len(back)))
 
     def facts(self) -> dict[str, Any]:
@@ -69,12 +69,19 @@ class PeerEnhance:
 def delay_samples(name: str, rate_hz: int) -> int:
     """By how much the peer's output lags its input at its own rate, up to 0.2 s."""
     both, recorded_hz = soundfile.read(CHECK_RECORDING, dtype="float32")
-    voice = np.ascontiguousarray(soxr.resample(both[:, 1], recorded_hz, rate_hz))
+    voice = _resampled(both[:, 1], recorded_hz, rate_hz)
     output = PEERS[name].run(voice, rate_hz)
     length = 2 * len(voice)
     spectra = np.fft.rfft(output, length) * np.fft.rfft(voice, length).conj()
     likeness = np.fft.irfft(spectra, length)
     return int(np.argmax(likeness[: round(_LONGEST_DELAY_SECONDS * rate_hz)]))
+
+
+def _resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """By scipy's `resample_poly`: DeepFilterNet3 scores worse after soxr's steeper filter, others the same."""
+    up, down = to_hz // math.gcd(from_hz, to_hz), from_hz // math.gcd(from_hz, to_hz)
+    resampled = scoring_package("scipy.signal").resample_poly(samples, up, down)
+    return np.ascontiguousarray(resampled, np.float32)
 
 
 def _noisereduce(samples: Samples, rate_hz: int) -> Samples:
