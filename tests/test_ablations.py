@@ -14,7 +14,7 @@ from truenet import streaming
 from truenet.config import TrainingConfig, TRUNetConfig, from_dict
 from truenet.features import Features
 from truenet.mask import phase_aware_mask
-from truenet.training import TrainingStep
+from truenet.training_step import TrainingStep
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = 24

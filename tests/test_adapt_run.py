@@ -15,7 +15,7 @@ from truenet.mixing import Mixer, Mixture
 from truenet.rooms import Rooms
 from truenet.sources import Recordings
 from truenet.streaming import StreamingTRUNet
-from truenet.training import estimate_parts
+from truenet.training_step import estimate_parts
 from truenet_apps import adapt_run
 from truenet_apps.adapt_config import LEARNING_RATES, AdaptConfig, Method
 from truenet_apps.adapt_domains import Domain

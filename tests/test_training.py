@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,15 @@ import safetensors.torch
 import soundfile
 import torch
 from conftest import TINY
+from running import ENVIRONMENT
 
 from truenet.config import MixingConfig, StartConfig, TrainingConfig, TRUNetConfig, to_dict
 from truenet.grids import GRIDS, Grids, SignalGrid, WeightGrid, remove_batch_norms
 from truenet.mixing import Mixer
 from truenet.streaming import StreamingTRUNet
-from truenet.training import BEST_WEIGHTS, WEIGHTS, Run, TrainingStep, learning_rate
+from truenet.training import BEST_WEIGHTS, WEIGHTS, Run, learning_rate
 from truenet.training_log import Progress
+from truenet.training_step import TrainingStep
 from truenet.weights import load_weights, save_weights
 
 
@@ -242,6 +246,33 @@ def test_mistakes_end_the_command_in_one_line(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_it(
+    number: signal.Signals, config: TrainingConfig, tmp_path: Path
+) -> None:
+    """As Ctrl-C and service managers send it: to the workers that mix as well."""
+    path, folder = tmp_path / "c.json", tmp_path / "run"
+    config = dataclasses.replace(config, steps=100_000, validation="", workers=1)
+    path.write_text(json.dumps(to_dict(config)))
+    command = [sys.executable, "-m", "truenet_apps", "train", str(path), "-o", str(folder)]
+    command += ["--threads", "1", "--every", "1"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    ) as run:
+        assert run.stderr is not None
+        next(line for line in run.stderr if line.startswith("step 2/"))
+        os.kill(run.pid, signal.SIGSTOP)  # the workers get it first, as in a long step
+        os.killpg(run.pid, number)
+        time.sleep(0.5)
+        os.kill(run.pid, signal.SIGCONT)
+        rest = run.stderr.read()
+    assert run.returncode == 130, rest
+    assert rest.count("stopping after this step") == 1
+    step = int(rest.rsplit("at step ", 1)[1])
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == step
+    assert "Traceback" not in rest
 
 
 def test_weights_on_grids_are_trained_on_them(

@@ -7,10 +7,11 @@ that was never stopped, bit for bit on a CPU with the same number of threads.
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,50 +24,18 @@ from torch.utils.data import DataLoader
 from truenet.config import TrainingConfig, from_dict, to_dict
 from truenet.gradients import Gradients, gradients
 from truenet.grids import GRIDS, Grids, attach
-from truenet.losses import part_losses
 from truenet.matrix_optimizer import MatrixOptimizer
 from truenet.mixing import Mixer, MixtureBatches
 from truenet.starts import Starts
 from truenet.streaming import StreamingTRUNet
 from truenet.training_log import Progress, TrainingLog
+from truenet.training_step import TrainingStep, denormals_flushed
 from truenet.validation import merit, validate
 from truenet.weights import load_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 BEST_WEIGHTS = "best.safetensors"
-
-
-class TrainingStep(nn.Module):
-    """Mixtures to their loss: the module that is replicated over processes."""
-
-    def __init__(self, model: StreamingTRUNet, config: TrainingConfig) -> None:
-        super().__init__()
-        self.model = model
-        self.config = config
-
-    def forward(
-        self, mixture: Tensor, parts: Tensor, start: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """mixture (batch, samples), parts (3, batch, samples) to the total loss, its terms and the state at the end."""
-        estimates, end = estimate_parts(self.model, mixture, start)
-        return *part_losses(estimates, parts, mixture, self.config.loss), end
-
-
-def estimate_parts(
-    model: StreamingTRUNet, mixture: Tensor, start: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Voice, room and noise (3, batch, samples) of mixtures (batch, samples), aligned with them, and the last state.
-
-    Args:
-        start: (batch, state_size); None is the start of a stream.
-    """
-    hop, latency = model.config.hop_samples, model.config.latency_samples
-    crops, samples = mixture.shape
-    padding = latency + -(samples + latency) % hop
-    padded = nn.functional.pad(mixture, (0, padding))
-    estimates, end = model.parts(padded, model.initial_state(crops) if start is None else start)
-    return estimates[..., latency : latency + samples], end
 
 
 class Run:
@@ -246,6 +215,7 @@ class Run:
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
             pin_memory=self.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # else it draws from the one that the checkpoint keeps
         )
 
@@ -281,14 +251,10 @@ class Run:
         return scores
 
 
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Gradients through hundreds of frames become denormal, which made steps ten times as long."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
+def _ignore_signals(_: int) -> None:
+    """Of a worker: a signal to the whole group of processes stops the run after its step, which needs the worker."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

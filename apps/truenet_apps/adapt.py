@@ -51,7 +51,7 @@ def adapt(
     import torch
     from torch import distributed as dist
 
-    from truenet.training import denormals_flushed
+    from truenet.training_step import denormals_flushed
     from truenet_apps.adapt_job import Job
     from truenet_apps.adapt_run import any_asked
 

@@ -7,7 +7,7 @@ from truenet.config import LossConfig
 from truenet.losses import part_losses
 from truenet.mixing import Mixture
 from truenet.streaming import StreamingTRUNet
-from truenet.training import estimate_parts
+from truenet.training_step import estimate_parts
 
 
 def crop_losses(

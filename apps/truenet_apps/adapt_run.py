@@ -18,7 +18,7 @@ from torch import distributed as dist
 from truenet.grids import Grids
 from truenet.mixing import Mixture
 from truenet.streaming import StreamingTRUNet
-from truenet.training import estimate_parts
+from truenet.training_step import estimate_parts
 from truenet_apps.adapt_config import AdaptConfig
 from truenet_apps.adapt_domains import Domain
 from truenet_apps.adapt_losses import crop_losses, watched_loss, with_targets
