@@ -64,16 +64,20 @@ def adapt(
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say if is_first else _say_nothing, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
-    stop = StopOnSignal("stopping after this step; the best so far is kept")
     reporter = _Reporter(is_first)
-    with denormals_flushed():
+    asking = StopOnSignal("stopping after this step; the best so far is kept")
+    with asking as stop, denormals_flushed():
         finished = job.adaptation.train(reporter, lambda: any_asked(stop.asked))
     reporter.close()
     if dist.is_initialized():
         dist.destroy_process_group()
     if not is_first:
         return
-    _end(job, finished)
+    try:
+        _end(job, finished)
+    except KeyboardInterrupt:
+        _say("interrupted; what was learned is kept, and the same command goes on")
+        raise typer.Exit(STOPPED) from None
 
 
 def _end(job: "Job", finished: bool) -> None:

@@ -5,6 +5,8 @@ from types import FrameType
 
 import typer
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 def exit_on_signals() -> None:
     """Let SIGTERM and SIGHUP raise SystemExit with the exit code that shells expect."""
@@ -20,7 +22,7 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 
 class StopOnSignal:
-    """Ctrl-C and SIGTERM ask to stop after the step at hand; a second Ctrl-C interrupts as usual.
+    """While it is entered, Ctrl-C and SIGTERM ask to stop after the step at hand; a second one ends as usual.
 
     Args:
         message: said when asked.
@@ -28,10 +30,17 @@ class StopOnSignal:
 
     def __init__(self, message: str) -> None:
         self.asked, self._message = False, message
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+
+    def __enter__(self) -> "StopOnSignal":
+        self._before = {number: signal.signal(number, self._ask) for number in _STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
         self.asked = True
-        signal.signal(number, signal.SIG_DFL)
+        for each in _STOPPING:
+            signal.signal(each, self._before[each])
         typer.echo(self._message, err=True)

@@ -40,12 +40,12 @@ def train(
         torch.set_num_threads(threads)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    stop = StopOnSignal("stopping after this step; the run is saved")
     mixer = Mixer.from_config(settings.mixing, settings.seed, cache)
     run = Run(settings, folder or Path("runs") / config.stem, mixer)
     if run.rank == 0:
         typer.echo(f"{run.folder}: step {run.step} of {settings.steps}", err=True)
-    run.train(_Reporter(every if run.rank == 0 else 0), lambda: stop.asked)
+    with StopOnSignal("stopping after this step; the run is saved") as stop:
+        run.train(_Reporter(every if run.rank == 0 else 0), lambda: stop.asked)
     if run.rank == 0:
         typer.echo(f"saved in {run.folder} at step {run.step}", err=True)
     if dist.is_initialized():
