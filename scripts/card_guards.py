@@ -64,6 +64,11 @@ def guards(scores: dict[str, Report]) -> str:
         title: scores["guards"]["pumping"]["systems"].get(keys.get(title)) for title in columns
     }
     lines += pumping_lines(pumped)
+    faint = scores["guards"]["faint"]
+    for index, fainter_db in enumerate(faint["fainter_db"]):
+        changes = [faint["pesq_wb_change"].get(keys.get(title)) for title in columns]
+        cells = [number(change[index] if change else None, sign="+") for change in changes]
+        lines.append([f"mixtures {fainter_db} dB fainter: PESQ-WB change", *cells])
     music = scores["guards"]["music"]["level_change_db"]
     for piece in scores["guards"]["music"]["pieces"]:
         found = [music.get(keys.get(title), {}).get(piece) for title in columns]

@@ -1,4 +1,4 @@
-"""What users hate, measured: noise that pumps, music that is gone, an hour of stream, minutes of silence.
+"""What users hate, measured: pumping noise, lost music, faint recordings, an hour of stream, minutes of silence.
 
     python scripts/guards.py ../shared/data/valid --json docs/scores/guards.json
 
@@ -39,6 +39,7 @@ SPEECH = ("cmu_arctic/*", "picovoice_s2i/*")  # one utterance of each speaker
 STEADY = ("esc10/rain/*.flac", "esc10/helicopter/*-A.flac", "precise_community/room/*.flac")
 MUSIC = "sonicpi/music/*.flac"
 PUMPING_SNR_DB = 10.0
+FAINTER_DB = (10, 20)
 STREAM_METRICS = ("pesq_wb", "stoi", "si_sdr_db", "level_difference_db", "onset_kept_db")
 EVERY = 3  # every third mixture makes a minute, with every SNR and both kinds
 
@@ -54,6 +55,7 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "pumping": lambda: pumping_of(systems, given.valid),
         "music": lambda: music_of(systems, given.valid),
+        "faint": lambda: faint(systems, given.valid / "mix"),
         "stream": lambda: stream(given.valid / "mix", given.minutes),
         "rested": lambda: rested(given.valid / "mix", given.rest),
         "clips": lambda: clips(given.valid / "MANIFEST.csv"),
@@ -105,6 +107,23 @@ def music_of(systems: dict[str, Enhance], valid: Path) -> dict[str, Any]:
         for name, enhance in systems.items()
     }
     return {"pieces": list(pieces), "level_change_db": changes}
+
+
+def faint(systems: dict[str, Enhance], mix: Path) -> dict[str, Any]:
+    """By how much PESQ-WB changes when the same mixtures are fainter: means over those that can be scored."""
+    pairs = find_pairs(mix / "clean", mix / "noisy")[::EVERY]
+    gains = [np.float32(10 ** (-fainter_db / 20)) for fainter_db in (0, *FAINTER_DB)]
+    changes: dict[str, list[float | None]] = {}
+    for name, enhance in systems.items():
+        rows: list[list[Row]] = [[] for _ in FAINTER_DB]
+        for pair in pairs:
+            clean, noisy = read(pair.clean), read(pair.noisy)
+            outputs = [enhance(gain * noisy, SAMPLE_RATE_HZ) for gain in gains]
+            before, *fainter = [measure(clean, output, ("pesq_wb",)) for output in outputs]
+            for each, after in zip(rows, fainter, strict=True):
+                each.append(Row(pair, len(noisy) / SAMPLE_RATE_HZ, before, after))
+        changes[name] = [summarize(each, "pesq_wb").gain for each in rows]
+    return {"fainter_db": FAINTER_DB, "clips": len(pairs), "pesq_wb_change": changes}
 
 
 def stream(mix: Path, minutes: float) -> dict[str, Any]:
