@@ -66,8 +66,8 @@ def test_deepfilternet_gets_whole_frames(monkeypatch: pytest.MonkeyPatch) -> Non
     class Network:
         frame_length = 480
 
-        def __init__(self, compensate_delay: bool) -> None:
-            assert not compensate_delay
+        def __init__(self, compensate_delay: bool, log_level: str) -> None:
+            assert (compensate_delay, log_level) == (False, "error")
 
         def process_chunk(self, frame: Samples) -> Samples:
             assert frame.shape == (480,)

