@@ -64,11 +64,7 @@ def guards(scores: dict[str, Report]) -> str:
         title: scores["guards"]["pumping"]["systems"].get(keys.get(title)) for title in columns
     }
     lines += pumping_lines(pumped)
-    faint = scores["guards"]["faint"]
-    for index, fainter_db in enumerate(faint["fainter_db"]):
-        changes = [faint["pesq_wb_change"].get(keys.get(title)) for title in columns]
-        cells = [number(change[index] if change else None, sign="+") for change in changes]
-        lines.append([f"mixtures {fainter_db} dB fainter: PESQ-WB change", *cells])
+    lines += faint_lines(scores["guards"]["faint"], [keys.get(title, "") for title in columns])
     music = scores["guards"]["music"]["level_change_db"]
     for piece in scores["guards"]["music"]["pieces"]:
         found = [music.get(keys.get(title), {}).get(piece) for title in columns]
@@ -114,6 +110,20 @@ def pumping_lines(pumped: dict[str, Report | None]) -> list[Line]:
         [title, *(number(value(found) if found else None) for found in pumped.values())]
         for title, value in rows.items()
     ]
+
+
+def faint_lines(faint: Report, names: Line) -> list[Line]:
+    """The same mixtures, fainter; beside the change how many of them have a score, if that is not all."""
+    lines = []
+    for index, fainter_db in enumerate(faint["fainter_db"]):
+        cells = []
+        for name in names:
+            found = faint["pesq_wb"][name][index] if name in faint["pesq_wb"] else {}
+            cell = number(found.get("change"), sign="+")
+            is_all = found.get("scored", faint["clips"]) == faint["clips"]
+            cells.append(cell if is_all else f"{cell} ({found['scored']} of {faint['clips']})")
+        lines.append([f"mixtures {fainter_db} dB fainter: PESQ-WB change", *cells])
+    return lines
 
 
 def streams(scores: dict[str, Report]) -> str:

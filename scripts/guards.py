@@ -110,10 +110,10 @@ def music_of(systems: dict[str, Enhance], valid: Path) -> dict[str, Any]:
 
 
 def faint(systems: dict[str, Enhance], mix: Path) -> dict[str, Any]:
-    """By how much PESQ-WB changes when the same mixtures are fainter: means over those that can be scored."""
+    """By how much PESQ-WB changes when the same mixtures are fainter: means over those that have a score."""
     pairs = find_pairs(mix / "clean", mix / "noisy")[::EVERY]
     gains = [np.float32(10 ** (-fainter_db / 20)) for fainter_db in (0, *FAINTER_DB)]
-    changes: dict[str, list[float | None]] = {}
+    found: dict[str, list[dict[str, float | None]]] = {}
     for name, enhance in systems.items():
         rows: list[list[Row]] = [[] for _ in FAINTER_DB]
         for pair in pairs:
@@ -122,8 +122,11 @@ def faint(systems: dict[str, Enhance], mix: Path) -> dict[str, Any]:
             before, *fainter = [measure(clean, output, ("pesq_wb",)) for output in outputs]
             for each, after in zip(rows, fainter, strict=True):
                 each.append(Row(pair, len(noisy) / SAMPLE_RATE_HZ, before, after))
-        changes[name] = [summarize(each, "pesq_wb").gain for each in rows]
-    return {"fainter_db": FAINTER_DB, "clips": len(pairs), "pesq_wb_change": changes}
+        changes = [summarize(each, "pesq_wb") for each in rows]
+        found[name] = [
+            {"scored": one.pairs, "change": one.gain if one.pairs else None} for one in changes
+        ]
+    return {"fainter_db": FAINTER_DB, "clips": len(pairs), "pesq_wb": found}
 
 
 def stream(mix: Path, minutes: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -248,19 +249,26 @@ def test_mistakes_end_the_command_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_processes_of_a_run_saves_it(
-    number: signal.Signals, config: TrainingConfig, tmp_path: Path
-) -> None:
-    """As Ctrl-C and service managers send it: to the workers that mix as well."""
-    path, folder = tmp_path / "c.json", tmp_path / "run"
+@pytest.fixture
+def many_steps(config: TrainingConfig, tmp_path: Path) -> list[str]:
+    """A command of more steps than anybody waits for, with a worker that mixes."""
+    path = tmp_path / "c.json"
     config = dataclasses.replace(config, steps=100_000, validation="", workers=1)
     path.write_text(json.dumps(to_dict(config)))
-    command = [sys.executable, "-m", "truenet_apps", "train", str(path), "-o", str(folder)]
-    command += ["--threads", "1", "--every", "1"]
+    return ["train", str(path), "-o", str(tmp_path / "run"), "--threads", "1", "--every", "1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_it(
+    number: signal.Signals, many_steps: list[str], tmp_path: Path
+) -> None:
+    """As Ctrl-C and service managers send it: to the workers that mix as well."""
+    command = [sys.executable, "-m", "truenet_apps", *many_steps]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
     ) as run:
+        late = threading.Timer(120, os.killpg, (run.pid, signal.SIGKILL))
+        late.start()
         assert run.stderr is not None
         next(line for line in run.stderr if line.startswith("step 2/"))
         os.kill(run.pid, signal.SIGSTOP)  # the workers get it first, as in a long step
@@ -268,11 +276,35 @@ def test_a_signal_to_all_processes_of_a_run_saves_it(
         time.sleep(0.5)
         os.kill(run.pid, signal.SIGCONT)
         rest = run.stderr.read()
+        late.cancel()
     assert run.returncode == 130, rest
     assert rest.count("stopping after this step") == 1
     step = int(rest.rsplit("at step ", 1)[1])
-    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == step
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == step
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["training.Run._update", "training.TrainingLog.write", "mixing.MixtureBatches.__getitem__"],
+)
+def test_an_error_in_a_step_ends_the_run(where: str, many_steps: list[str]) -> None:
+    """And does not wait for workers that nobody tells to end."""
+    module = where.split(".")[0]
+    code = f"""
+import sys
+from truenet import {module}
+from truenet_apps.main import run
+def fail(*_):
+    raise RuntimeError("made to fail")
+{where} = fail
+sys.argv[1:] = {many_steps!r}
+run()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 1
+    assert "made to fail" in done.stderr
 
 
 def test_weights_on_grids_are_trained_on_them(

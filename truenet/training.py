@@ -10,8 +10,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ class Run:
             log = (
                 stack.enter_context(TrainingLog(self.folder, self.step)) if self.rank == 0 else None
             )
-            for progress in self._steps(module):
+            for progress in stack.enter_context(closing(self._steps(module))):
                 if log:
                     log.write(progress)
                 report(progress)
@@ -168,10 +168,17 @@ class Run:
         dist.all_reduce(flag)
         return bool(flag)
 
-    def _steps(self, module: nn.Module) -> Iterator[Progress]:
+    def _steps(self, module: nn.Module) -> Generator[Progress]:
+        batches: Any = iter(self._batches())
+        try:
+            yield from self._steps_of(module, batches)
+        finally:
+            if self.config.workers:  # else an error waits for them: they ignore what ends them
+                batches._shutdown_workers()
+
+    def _steps_of(self, module: nn.Module, batches: Iterator[Any]) -> Iterator[Progress]:
         config = self.config
         first, started, waited = self.step, time.perf_counter(), 0.0
-        batches = iter(self._batches())
         seconds_a_step = (
             config.batch_crops * config.mixing.crop_samples / config.model.sample_rate_hz
         )

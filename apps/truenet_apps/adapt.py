@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from truenet_apps.adapt_run import Progress
 
 NO_SUCCESS, STOPPED = 3, 130
+GOES_ON = "the same command (without --overwrite) goes on"
 
 
 def adapt(
@@ -65,10 +66,12 @@ def adapt(
     job = Job(target, config, given, weights, _say if is_first else _say_nothing, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
     reporter = _Reporter(is_first)
-    asking = StopOnSignal("stopping after this step; the best so far is kept")
-    with asking as stop, denormals_flushed():
-        finished = job.adaptation.train(reporter, lambda: any_asked(stop.asked))
-    reporter.close()
+    asking = StopOnSignal("stopping after this step, then the best so far is kept")
+    try:
+        with asking as stop, denormals_flushed():
+            finished = job.adaptation.train(reporter, lambda: any_asked(stop.asked))
+    finally:
+        reporter.close()
     if dist.is_initialized():
         dist.destroy_process_group()
     if not is_first:
@@ -76,7 +79,7 @@ def adapt(
     try:
         _end(job, finished)
     except KeyboardInterrupt:
-        _say("interrupted; what was learned is kept, and the same command goes on")
+        _say(f"interrupted; what was learned is kept, and {GOES_ON}")
         raise typer.Exit(STOPPED) from None
 
 
@@ -88,7 +91,7 @@ def _end(job: "Job", finished: bool) -> None:
     if not finished:
         _say(
             f"stopped at step {job.adaptation.step}; this is all that was learned, at strength "
-            f"{job.choice.strength:g}. The same command goes on; it chooses the strength and reports at its end"
+            f"{job.choice.strength:g}. {GOES_ON.capitalize()}; it chooses the strength and reports at its end"
         )
         raise typer.Exit(STOPPED)
     problems = job.report()

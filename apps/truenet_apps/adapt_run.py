@@ -141,10 +141,10 @@ class Adaptation:
     def train(
         self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Go on to the last step, or until `stopped()`; whether the end was reached."""
+        """Go on to the last step, or until `stopped()`; whether it was not stopped."""
         for progress in self._steps():
             report(progress)
-            if stopped() and self.step < self.config.steps:
+            if stopped():
                 self.save()
                 return False
         return True

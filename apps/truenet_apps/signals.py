@@ -1,11 +1,13 @@
 """Ending on a signal as on an error (everything that was begun is cleaned up), or after the step at hand."""
 
 import signal
+import time
 from types import FrameType
 
 import typer
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_SAME_SECONDS = 1.0
 
 
 def exit_on_signals() -> None:
@@ -22,7 +24,9 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 
 class StopOnSignal:
-    """While it is entered, Ctrl-C and SIGTERM ask to stop after the step at hand; a second one ends as usual.
+    """While it is entered, Ctrl-C and SIGTERM ask to stop after the step at hand; another one later ends at once.
+
+    Repetitions within `_SAME_SECONDS` count as one: a manager signals a process and its group.
 
     Args:
         message: said when asked.
@@ -30,17 +34,22 @@ class StopOnSignal:
 
     def __init__(self, message: str) -> None:
         self.asked, self._message = False, message
+        self._asked_at = 0.0
 
     def __enter__(self) -> "StopOnSignal":
-        self._before = {number: signal.signal(number, self._ask) for number in _STOPPING}
+        self._before = {each: signal.getsignal(each) or signal.SIG_DFL for each in _STOPPING}
+        for each in _STOPPING:
+            signal.signal(each, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+        for each, before in self._before.items():
+            signal.signal(each, before)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
-        self.asked = True
-        for each in _STOPPING:
-            signal.signal(each, self._before[each])
-        typer.echo(self._message, err=True)
+        if not self.asked:
+            self.asked, self._asked_at = True, time.monotonic()
+            typer.echo(f"{self._message} (once more: ends at once)", err=True)
+        elif time.monotonic() - self._asked_at > _SAME_SECONDS:
+            signal.signal(number, self._before[signal.Signals(number)])
+            signal.raise_signal(number)

@@ -44,7 +44,7 @@ def train(
     run = Run(settings, folder or Path("runs") / config.stem, mixer)
     if run.rank == 0:
         typer.echo(f"{run.folder}: step {run.step} of {settings.steps}", err=True)
-    with StopOnSignal("stopping after this step; the run is saved") as stop:
+    with StopOnSignal("stopping after this step, then the run is saved") as stop:
         run.train(_Reporter(every if run.rank == 0 else 0), lambda: stop.asked)
     if run.rank == 0:
         typer.echo(f"saved in {run.folder} at step {run.step}", err=True)
