@@ -77,3 +77,12 @@ def test_a_part_that_nobody_makes_is_refused(card: Any) -> None:
 )
 def test_numbers(card: Any, value: float | None, metric: str, sign: str, text: str) -> None:
     assert importlib.import_module("card_tables").number(value, metric, sign) == text
+
+
+def test_faint_mixtures_without_a_score_are_counted(card: Any) -> None:
+    scores = card.read_scores()
+    found = [{"scored": 13, "change": -0.5}, {"scored": 0, "change": None}]
+    scores["guards"]["faint"]["pesq_wb"]["dtln"] = found
+    table = card.PARTS["guards"](scores)
+    assert "−0.50 (13 of 20)" in table
+    assert "– (0 of 20)" in table

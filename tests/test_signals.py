@@ -40,7 +40,7 @@ def test_a_signal_asks_and_its_repetition_at_once_is_the_same(
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("first", NUMBERS)
 def test_another_one_later_ends(first: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "_SAME_SECONDS", -1.0)
+    monkeypatch.setattr(signals, "_REPEATED_WITHIN_SECONDS", -1.0)
     with StopOnSignal("") as stop:
         signal.raise_signal(first)
         with pytest.raises(Ended):

@@ -52,9 +52,7 @@ def adapt(
     import torch
     from torch import distributed as dist
 
-    from truenet.training_step import denormals_flushed
     from truenet_apps.adapt_job import Job
-    from truenet_apps.adapt_run import any_asked
 
     if threads:
         torch.set_num_threads(threads)
@@ -65,13 +63,7 @@ def adapt(
     given = {name: value for name, value in settings.items() if value is not None}
     job = Job(target, config, given, weights, _say if is_first else _say_nothing, overwrite, export)
     job.open(noise, pairs, speech, rooms, minutes, unpaired)
-    reporter = _Reporter(is_first)
-    asking = StopOnSignal("stopping after this step, then the best so far is kept")
-    try:
-        with asking as stop, denormals_flushed():
-            finished = job.adaptation.train(reporter, lambda: any_asked(stop.asked))
-    finally:
-        reporter.close()
+    finished = _train(job, is_first)
     if dist.is_initialized():
         dist.destroy_process_group()
     if not is_first:
@@ -81,6 +73,20 @@ def adapt(
     except KeyboardInterrupt:
         _say(f"interrupted; what was learned is kept, and {GOES_ON}")
         raise typer.Exit(STOPPED) from None
+
+
+def _train(job: "Job", is_shown: bool) -> bool:
+    """Go on to the last step; False where a signal stopped it before."""
+    from truenet.training_step import denormals_flushed
+    from truenet_apps.adapt_run import any_asked
+
+    reporter = _Reporter(is_shown)
+    asking = StopOnSignal("stopping after this step, then the best so far is kept")
+    try:
+        with asking as stop, denormals_flushed():
+            return job.adaptation.train(reporter, lambda: any_asked(stop.asked))
+    finally:
+        reporter.close()
 
 
 def _end(job: "Job", finished: bool) -> None:

@@ -141,7 +141,7 @@ class Adaptation:
     def train(
         self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Go on to the last step, or until `stopped()`; whether it was not stopped."""
+        """Go on to the last step, or until `stopped()`; False where it was stopped."""
         for progress in self._steps():
             report(progress)
             if stopped():

@@ -7,7 +7,7 @@ from types import FrameType
 import typer
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
-_SAME_SECONDS = 1.0
+_REPEATED_WITHIN_SECONDS = 1.0
 
 
 def exit_on_signals() -> None:
@@ -26,7 +26,7 @@ def _exit(number: int, _: FrameType | None) -> None:
 class StopOnSignal:
     """While it is entered, Ctrl-C and SIGTERM ask to stop after the step at hand; another one later ends at once.
 
-    Repetitions within `_SAME_SECONDS` count as one: a manager signals a process and its group.
+    Repetitions within `_REPEATED_WITHIN_SECONDS` count as one: a manager signals a process and its group.
 
     Args:
         message: said when asked.
@@ -50,6 +50,6 @@ class StopOnSignal:
         if not self.asked:
             self.asked, self._asked_at = True, time.monotonic()
             typer.echo(f"{self._message} (once more: ends at once)", err=True)
-        elif time.monotonic() - self._asked_at > _SAME_SECONDS:
+        elif time.monotonic() - self._asked_at > _REPEATED_WITHIN_SECONDS:
             signal.signal(number, self._before[signal.Signals(number)])
             signal.raise_signal(number)
